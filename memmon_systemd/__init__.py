@@ -1,0 +1,3 @@
+"""Notices when a service or a process uses too much memory, and asks it to restart."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,182 @@
+"""cgroup v2: where a unit's files are, the limits above it, and the numbers in memory.stat.
+
+Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst; systemd's cgroup naming in
+https://systemd.io/CGROUP_DELEGATION.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
+"""The types of units that have a cgroup (systemd.resource-control(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """The mounted tree that systemd keeps its units in."""
+
+    root: Path
+    """The mount point, for example /sys/fs/cgroup."""
+    memory: bool
+    """Whether it is cgroup v2 with the memory controller."""
+
+    def directory(self, control_group: str) -> Path:
+        """The directory of a control group as systemd and /proc/PID/cgroup name it ("/a/b")."""
+        return self.root / control_group.strip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A unit's cgroup as a scan saw it; a unit that restarts has the same path and a new inode."""
+
+    directory: Path
+    inode: int
+
+
+def find_hierarchy(mountinfo: str = "/proc/self/mountinfo") -> Hierarchy | None:
+    """The hierarchy of this machine, or None where there is neither cgroup v2 nor systemd's v1 tree.
+
+    On a hybrid machine (v1 controllers) the tree of units is there too, without memory.current.
+    """
+    try:
+        text = Path(mountinfo).read_text()
+    except OSError:
+        return None
+    unified: Path | None = None
+    named: Path | None = None
+    for line in text.splitlines():
+        mount, _, source = line.partition(" - ")
+        point = Path(mount.split()[4].encode().decode("unicode_escape"))
+        kind, _, options = source.split(maxsplit=2)
+        if kind == "cgroup2":
+            unified = unified or point
+        elif kind == "cgroup" and "name=systemd" in options.split(","):
+            named = named or point
+    if unified is not None:
+        controllers = _read(unified / "cgroup.controllers") or ""
+        if "memory" in controllers.split():
+            return Hierarchy(unified, memory=True)
+    root = named or unified
+    return None if root is None else Hierarchy(root, memory=False)
+
+
+def control_group_of(pid: int | str) -> str | None:
+    """The control group of a process ("self": this one) in systemd's tree ("/a.slice/b.service"), or None.
+
+    On cgroup v2 and on the hybrid layout alike (cgroups(7): the line without controllers is v2's).
+    """
+    unified = None
+    for line in (_read(Path(f"/proc/{pid}/cgroup")) or "").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "name=systemd":
+            return group
+        if not controllers:
+            unified = group
+    return unified
+
+
+def contains(outer: str, inner: str) -> bool:
+    """Whether control group `inner` is `outer` or lies below it."""
+    outer = outer.rstrip("/")
+    return inner == outer or inner.startswith(outer + "/")
+
+
+def unit_of(directory_name: str) -> str | None:
+    """The unit whose cgroup has this name, or None where it is no unit's.
+
+    systemd puts an underscore before a name that would clash with a controller's file.
+    """
+    name = directory_name.removeprefix("_")
+    return name if name.endswith(UNIT_SUFFIXES) else None
+
+
+def units_of(control_group: str, top_group: str) -> tuple[str, ...]:
+    """The units of a manager that contain a control group: its slices from the outside in, then the unit.
+
+    `top_group` is what the manager's units are in. Below the first that is no slice, nothing is the
+    manager's: the units in user@1000.service are those of the user's manager.
+    """
+    if not contains(top_group, control_group):
+        return ()
+    found: list[str] = []
+    for part in control_group[len(top_group.rstrip("/")) :].strip("/").split("/"):
+        unit = unit_of(part)
+        if unit is None:
+            break
+        found.append(unit)
+        if not unit.endswith(".slice"):
+            break
+    return tuple(found)
+
+
+def slices(top: Path) -> Iterator[Path]:
+    """`top` and every slice below it: the directories in which units come and go."""
+    yield top
+    for entry in _directories(top):
+        if entry.name.endswith(".slice"):
+            yield from slices(Path(entry.path))
+
+
+def units_below(top: Path) -> Iterator[tuple[str, Found]]:
+    """Every unit that has a cgroup now, by name, slices included."""
+    for directory in slices(top):
+        for entry in _directories(directory):
+            unit = unit_of(entry.name)
+            if unit is not None:
+                yield unit, Found(Path(entry.path), entry.inode())
+
+
+def processes_below(directory: Path) -> Iterator[int]:
+    """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say."""
+    for line in (_read(directory / "cgroup.procs") or "").split():
+        yield int(line)
+    for entry in _directories(directory):
+        yield from processes_below(Path(entry.path))
+
+
+def physical_bytes() -> int:
+    """All the memory of the machine; by sysconf(3), for /proc/meminfo can be hidden (ProcSubset=pid)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def tightest_limit_bytes(directory: Path, root: Path) -> int:
+    """The lowest memory.max from a cgroup up to the root, else physical memory, in bytes."""
+    lowest = physical_bytes()
+    while True:
+        text = (_read(directory / "memory.max") or "max").strip()
+        if text != "max":
+            lowest = min(lowest, int(text))
+        if directory == root or directory == directory.parent:
+            return lowest
+        directory = directory.parent
+
+
+def stat_bytes(stat: bytearray, key: bytes) -> int:
+    """The number behind `key` in memory.stat, in bytes; 0 where the kernel doesn't have the key.
+
+    `stat` holds the file behind a newline of its own, so that the first key is found like the others.
+    """
+    begin = stat.find(b"\n" + key + b" ")
+    if begin < 0:
+        return 0
+    begin += len(key) + 2
+    return int(stat[begin : stat.index(b"\n", begin)])
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _directories(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

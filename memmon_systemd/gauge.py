@@ -1,0 +1,84 @@
+"""How much memory a target uses, answered with a rung of the ladder."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from typing import Final, Protocol
+
+from memmon_systemd.ladder import GONE, OVER, UNREADABLE, Ladder, Rung
+from memmon_systemd.settings import Metric
+
+GONE_ERRNOS: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
+
+
+class Gauge(ABC):
+    """Measures one target and answers with a rung."""
+
+    __slots__ = ("_closer", "ladder", "metric", "usage_bytes")
+
+    def __init__(self, metric: Metric, ladder: Ladder) -> None:
+        """A gauge whose rungs are those of `ladder`."""
+        self.metric = metric
+        self.ladder = ladder
+        self.usage_bytes = 0
+        """The last measured usage; a cheap look leaves it as it was."""
+        self._closer = Rung(ladder.interval_s)
+
+    @abstractmethod
+    def measure(self) -> int:
+        """The metric now, in bytes; OSError or ValueError where it can't be read."""
+
+    def close(self) -> None:  # noqa: B027 - most gauges hold nothing open
+        """Give the descriptors back; the gauge is of no use afterwards."""
+
+    def look(self) -> Rung:
+        """The rung of this moment; raises nothing."""
+        return self.look_closer()
+
+    def look_closer(self) -> Rung:
+        """Measure the metric itself; the wait comes from the exact headroom."""
+        try:
+            usage_bytes = self.measure()
+        except OSError as error:
+            return GONE if error.errno in GONE_ERRNOS else UNREADABLE
+        except ValueError:
+            return UNREADABLE
+        self.usage_bytes = usage_bytes
+        if usage_bytes > self.ladder.limit_bytes:
+            return OVER
+        self._closer.wait_s = self.ladder.wait_s(usage_bytes)
+        return self._closer
+
+
+class Readable(Protocol):
+    """What a process gauge reads; OSError (ESRCH, EACCES) where it can't."""
+
+    def rss_bytes(self) -> int:
+        """Resident set size."""
+
+    def pss_bytes(self) -> int:
+        """Proportional set size: shared pages divided by those who share them."""
+
+    def swap_bytes(self) -> int:
+        """What of it is in swap."""
+
+
+class ProcessGauge(Gauge):
+    """One process: RSS, or PSS where RSS, its upper bound, doesn't settle it."""
+
+    __slots__ = ("_process", "_swap")
+
+    def __init__(self, process: Readable, metric: Metric, swap: bool, ladder: Ladder) -> None:
+        """A gauge on an open process."""
+        super().__init__(metric, ladder)
+        self._process = process
+        self._swap = swap
+
+    def measure(self) -> int:
+        """The metric now, in bytes."""
+        swap_bytes = self._process.swap_bytes() if self._swap else 0
+        usage_bytes = self._process.rss_bytes() + swap_bytes
+        if self.metric is not Metric.PSS or usage_bytes <= self.ladder.limit_bytes * 3 // 4:
+            return usage_bytes
+        return self._process.pss_bytes() + swap_bytes

@@ -1,0 +1,83 @@
+"""How long to wait until the next look: the ladder.
+
+The ladder is stateless. At headroom h (limit less usage) the wait is h / growth, at least 50 ms and at
+most the interval: a target that grows no faster than `growth` can't pass the limit by more than what it
+takes in 50 ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+SHORTEST_WAIT_S: Final = 0.05
+"""Twenty looks a second at most; a nearer look would cost more than it prevents."""
+
+STEPS: Final = 8
+"""The cheap rungs cut the interval into eighths; from a quarter of it on, a closer look is due."""
+
+BUFFER_BYTES: Final = 24
+"""memory.current is at most 20 digits (2^64) and a newline."""
+
+
+class Rung:
+    """What one look says: how long to wait, or (`OVER`, `GONE`, `UNREADABLE`) why not to.
+
+    A cheap rung also carries the highest reading at which it holds, as text: `length` counts the digits and
+    the newline, `bound` is the digits and a byte above every other, so that an equal reading of as many
+    digits compares as not greater. Comparing text makes no int; an int above 256 would be an allocation.
+    """
+
+    __slots__ = ("bound", "length", "next", "wait_s")
+
+    def __init__(self, wait_s: float, highest_bytes: int | None = None) -> None:
+        """A rung that holds up to `highest_bytes`; without it, one that holds for every reading."""
+        self.wait_s = wait_s
+        self.next: Rung = self
+        digits = b"" if highest_bytes is None else b"%d" % highest_bytes
+        self.length = BUFFER_BYTES if highest_bytes is None else len(digits) + 1
+        self.bound = digits + b"\xff"
+
+
+OVER: Final = Rung(0.0)
+"""The usage is strictly above the limit."""
+GONE: Final = Rung(0.0)
+"""What was measured is no more: the cgroup was removed, the process ended."""
+UNREADABLE: Final = Rung(0.0)
+"""The sample could not be read; the target may still be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The waits for one limit, in bytes, bytes per second and seconds."""
+
+    limit_bytes: int
+    interval_s: float
+    growth_bytes_per_s: float
+
+    @classmethod
+    def climb(cls, limit_bytes: int, interval_s: float, growth: int | None) -> Ladder:
+        """A ladder; without `growth` (bytes per second) it is what fills the limit in one interval."""
+        return cls(limit_bytes, interval_s, growth or limit_bytes / interval_s)
+
+    def wait_s(self, usage_bytes: int) -> float:
+        """How long to wait after a reading that is within the limit."""
+        headroom_s = (self.limit_bytes - usage_bytes) / self.growth_bytes_per_s
+        return min(max(headroom_s, SHORTEST_WAIT_S), self.interval_s)
+
+    def rungs(self, closer: Rung) -> Rung:
+        """The cheap rungs from the lowest readings up, a linked list that ends in `closer`.
+
+        They hold while the reading alone leaves at least a quarter of the interval. A rung's wait is
+        never longer than `wait_s` at any reading on it, so the promise on overshoot holds on them too.
+        """
+        first = closer
+        for step in range(STEPS // 4, STEPS + 1):
+            wait_s = max(self.interval_s * step / STEPS, min(SHORTEST_WAIT_S, self.interval_s))
+            highest_bytes = int(self.limit_bytes - wait_s * self.growth_bytes_per_s)
+            if highest_bytes < 0:
+                break
+            rung = Rung(wait_s, highest_bytes)
+            rung.next = first
+            first = rung
+        return first

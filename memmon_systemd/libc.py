@@ -1,0 +1,78 @@
+"""The calls of the C library of Linux that Python has no name for, by ctypes; OSError where one fails."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+# <sys/inotify.h>, inotify(7)
+IN_CREATE: Final = 0x100
+IN_DELETE: Final = 0x200
+IN_Q_OVERFLOW: Final = 0x4000
+_IN_ONLYDIR: Final = 0x0100_0000
+
+# <sys/mman.h>, mlockall(2)
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_MADV_DONTNEED: Final = 4
+
+# <malloc.h>, mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_LARGEST_INT: Final = 2**31 - 1
+
+
+class _StackBlock(ctypes.Structure):
+    _fields_ = (("room", ctypes.c_char * (128 * 1024)),)
+
+
+class Libc:
+    """The functions, looked up once."""
+
+    __slots__ = ("_library",)
+
+    def __init__(self) -> None:
+        """Open the C library that this process runs with."""
+        self._library = ctypes.CDLL(None, use_errno=True)
+        for name in ("madvise", "mlock"):
+            function = getattr(self._library, name)
+            function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)[
+                : 3 if name == "madvise" else 2
+            ]
+
+    def inotify(self) -> int:
+        """A new inotify descriptor, non-blocking."""
+        return self._checked(self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def watch_directory(self, inotify: int, directory: Path) -> int:
+        """Report what is made and removed in a directory; again for the same one is no error."""
+        mask = IN_CREATE | IN_DELETE | _IN_ONLYDIR
+        return self._checked(self._library.inotify_add_watch(inotify, os.fsencode(directory), mask))
+
+    def keep_freed_memory(self) -> bool:
+        """Make free() never give memory back, and large blocks come from the heap; whether that worked."""
+        options = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST_INT))
+        refused = [option for option, value in options if self._library.mallopt(option, value) != 1]
+        return not refused
+
+    def touch_stack(self) -> None:
+        """Use 128 KiB of the stack once: libffi copies an argument by value there."""
+        self._library.getpid(_StackBlock())
+
+    def lock_memory(self) -> None:
+        """Lock what is touched now and what will be: nothing of it can be taken away any more."""
+        self._checked(self._library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT))
+
+    def lock_range(self, start: int, size_bytes: int) -> None:
+        """Touch and lock a range of addresses."""
+        self._checked(self._library.mlock(start, size_bytes))
+
+    def drop_range(self, start: int, size_bytes: int) -> None:
+        """Give clean pages of a file back; they come again from the page cache when they are used."""
+        self._checked(self._library.madvise(start, size_bytes, _MADV_DONTNEED))
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result

@@ -1,0 +1,199 @@
+"""Processes whose name begins with a prefix, each a target of its own, or each looked up to its unit."""
+
+from __future__ import annotations
+
+import os
+
+from memmon_systemd import cgroup
+from memmon_systemd.act import NOT_PERMITTED_HINT
+from memmon_systemd.cgroup import Hierarchy
+from memmon_systemd.gauge import ProcessGauge
+from memmon_systemd.ladder import Ladder
+from memmon_systemd.processes import Process, ProcessTable
+from memmon_systemd.settings import Metric, Settings, Share, signal_name
+from memmon_systemd.source import Loop
+from memmon_systemd.target import Outcome, Target
+from memmon_systemd.units import UnitWatch
+
+
+class ProcessTarget(Target):
+    """One process, from when it is found to its end."""
+
+    __slots__ = ("_source", "process")
+
+    def __init__(self, source: PrefixSource, process: Process, repeat_s: float) -> None:
+        """A process that was just found."""
+        super().__init__(f"{process.name}[{process.pid}]", None, repeat_s)
+        self._source = source
+        self.process = process
+
+    def is_same(self) -> bool:
+        """Whether it lives, still has the name, and isn't what the monitor runs in."""
+        same = self._source.is_still_meant(self.process)
+        if not same:
+            self.ended = True
+            self._source.let_go(self)
+        return same
+
+    def act(self, now_s: float) -> Outcome:
+        """Signal it by its pidfd."""
+        signal = signal_name(self._source.settings.signal_number)
+        try:
+            self.process.send(self._source.settings.signal_number)
+        except ProcessLookupError:
+            self.lost(now_s)
+            return Outcome(done=False, what="it has ended by itself")
+        except PermissionError as error:
+            return Outcome(done=False, what=f"{signal}: {error.strerror}: {NOT_PERMITTED_HINT}")
+        except OSError as error:
+            return Outcome(done=False, what=f"{signal}: {error.strerror}")
+        return Outcome(done=True, what=f"sent {signal}")
+
+    def lost(self, now_s: float) -> None:
+        """It has ended."""
+        self.ended = True
+        self._source.process_ended(self)
+
+
+class NamedProcesses:
+    """The processes that one NAME stands for, as a source finds them."""
+
+    def __init__(self, name: str, settings: Settings, table: ProcessTable, loop: Loop) -> None:
+        """A source for names that begin with `name`; OSError where the processes can't be listed."""
+        self.due_s = 0.0
+        self.settings = settings
+        self._name = name
+        self._prefix = os.fsencode(name)
+        self._table = table
+        self._loop = loop
+        self._finder = table.finder(self._prefix, settings.interval_s)
+        self._said_waiting = False
+
+    def is_finished(self) -> bool:
+        """Never: another process of that name may start at any time."""
+        return False
+
+    def _open_new(self, now_s: float) -> list[Process]:
+        """Those that are new, each held."""
+        self.due_s = now_s + self.settings.interval_s
+        try:
+            found = self._finder.find(now_s)
+        except OSError as error:
+            self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
+            return []
+        if not found:
+            return []
+        untouchable = self._table.ancestors()
+        opened: list[Process] = []
+        for pid in found:
+            if pid in untouchable:
+                self._loop.report.warn(f"process {pid} is left out: it is memory-monitor itself or runs it")
+                continue
+            try:
+                opened.append(self._table.open(pid))
+            except OSError:
+                self._finder.forget(pid)  # It ended meanwhile; its PID may come again.
+        return opened
+
+    def _say_whether_waiting(self, waits: bool) -> None:
+        if waits and not self._said_waiting:
+            self._loop.report.waiting(self._name, None, "there is no process of that name")
+        self._said_waiting = waits
+
+
+class PrefixSource(NamedProcesses):
+    """Every process of a name is a target by itself."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        table: ProcessTable,
+        hierarchy: Hierarchy | None,
+        loop: Loop,
+    ) -> None:
+        """A source for names that begin with `name`."""
+        super().__init__(name, settings, table, loop)
+        self._hierarchy = hierarchy
+        self._targets: dict[int, ProcessTarget] = {}
+
+    def refresh(self, now_s: float) -> None:
+        """Find new processes."""
+        for process in self._open_new(now_s):
+            self._begin(process, now_s)
+        self._say_whether_waiting(not self._targets)
+
+    def has_targets(self) -> bool:
+        """Whether there is such a process now."""
+        return bool(self._targets)
+
+    def is_still_meant(self, process: Process) -> bool:
+        """Whether a process may be signalled: the same, of that name, and none that runs the monitor."""
+        return process.is_still(self._prefix) and process.pid not in self._table.ancestors()
+
+    def process_ended(self, target: ProcessTarget) -> None:
+        """A process of this name has ended."""
+        self._loop.report.ended(target)
+        self.let_go(target)
+
+    def let_go(self, target: ProcessTarget) -> None:
+        """Hold a process no more."""
+        target.process.close()
+        self._targets.pop(target.process.pid, None)
+        self._finder.forget(target.process.pid)
+        self._say_whether_waiting(not self._targets)
+
+    def _begin(self, process: Process, now_s: float) -> None:
+        settings = self.settings
+        target = ProcessTarget(self, process, settings.repeat_s or settings.interval_s)
+        limit_bytes = settings.max_memory.limit_bytes(self._whole_bytes(process.pid))
+        ladder = Ladder.climb(limit_bytes, settings.interval_s, settings.growth_bytes_per_s)
+        gauge = ProcessGauge(process, settings.metric or Metric.RSS, settings.swap, ladder)
+        gauge.look_closer()
+        target.begin(gauge, now_s)
+        self._targets[process.pid] = target
+        self._loop.roster.add(target)
+        self._loop.report.began(target)
+
+    def _whole_bytes(self, pid: int) -> int:
+        """What a share is a share of: the tightest limit above the process, else physical memory."""
+        if not isinstance(self.settings.max_memory, Share):
+            return 0
+        group = cgroup.control_group_of(pid)
+        if self._hierarchy is None or group is None:
+            return cgroup.physical_bytes()
+        return cgroup.tightest_limit_bytes(self._hierarchy.directory(group), self._hierarchy.root)
+
+
+class OwnerSource(NamedProcesses):
+    """Every process of a name puts the unit that it belongs to into a watch of units."""
+
+    def __init__(
+        self, name: str, settings: Settings, table: ProcessTable, units: UnitWatch, loop: Loop
+    ) -> None:
+        """A source for names that begin with `name`."""
+        super().__init__(name, settings, table, loop)
+        self._units = units
+        self._held: list[Process] = []
+
+    def refresh(self, now_s: float) -> None:
+        """Find new processes and forget the ended ones, whose PIDs may come again."""
+        self._held = [process for process in self._held if not self._is_ended(process)]
+        for process in self._open_new(now_s):
+            self._held.append(process)
+            if not self._units.add_owner_of(process.pid):
+                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
+        self._say_whether_waiting(not self._held)
+
+    def has_targets(self) -> bool:
+        """Whether there is such a process now."""
+        return bool(self._held)
+
+    def _is_ended(self, process: Process) -> bool:
+        try:
+            process.rss_bytes()
+        except OSError:
+            process.close()
+            self._finder.forget(process.pid)
+            return True
+        return False

@@ -1,0 +1,123 @@
+"""From settings to a running monitor: builds the house, settles it, and ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import MutableMapping, Sequence
+from types import FrameType
+
+from memmon_systemd import __version__
+from memmon_systemd.monitor import Monitor
+from memmon_systemd.notify import Notifier
+from memmon_systemd.report import Report
+from memmon_systemd.settings import Settings
+from memmon_systemd.sink import open_sink
+from memmon_systemd.source import Loop
+from memmon_systemd.target import Roster, Waiter
+from memmon_systemd.targets import Resolver
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_OVER = 3
+EXIT_NOT_FOUND = 4
+
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
+    """Monitor until a signal ends it (or `--once`, `--until-stopped`); the exit status.
+
+    UsageError and StartError where it can't begin.
+    """
+    _end_at_once_on_signals()
+    notifier = Notifier.from_environment(environ)
+    report = Report(settings, open_sink(environ), notifier)
+    loop = Loop(Roster(), Waiter(), report)
+    if notifier.problem:
+        report.warn(notifier.problem)
+    _allow_many_descriptors()
+    report.started(__version__)
+    resolver = Resolver(settings, environ, loop)
+    monitor = Monitor(settings, resolver.sources(), loop, notifier)
+    if settings.once:
+        return _once(monitor)
+    _stop_on_signals(monitor, loop.waiter)
+    monitor.look_around()
+    kept = _settle(settings, monitor, resolver, report)
+    notifier.ready(report.last_sentence)
+    monitor.run()
+    notifier.stopping("stopping")
+    report.stopped(monitor.why_stopped)
+    del kept
+    return EXIT_OK
+
+
+def _once(monitor: Monitor) -> int:
+    result = monitor.look_once()
+    if result.failed:
+        return EXIT_FAILED
+    if result.over:
+        return EXIT_OVER
+    return EXIT_NOT_FOUND if result.missing else EXIT_OK
+
+
+def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, report: Report) -> object:
+    """Rehearse and lock, where the system can; what is returned must be kept."""
+    if sys.platform != "linux":
+        return None
+    from memmon_systemd import rehearsal
+    from memmon_systemd.libc import Libc
+    from memmon_systemd.settle import settle
+
+    def rehearse() -> None:
+        rehearsal.walk_the_loop(settings)
+        rehearsal.walk_the_machine()
+        rehearsal.walk_the_cgroup(settings)
+        resolver.rehearse()
+        monitor.refresh_all()
+
+    reserve, problem = settle(Libc(), rehearse)
+    if problem:
+        report.warn(problem)
+    return reserve
+
+
+def _end_at_once_on_signals() -> None:
+    """While it starts there is nothing to wind up."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_OK)
+
+    for number in _END_SIGNALS:
+        signal.signal(number, end)
+
+
+def _stop_on_signals(monitor: Monitor, waiter: Waiter) -> None:
+    """Let a signal wake the wait: Python's own handler only runs once poll(2) returns by itself."""
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        monitor.stop(f"ended by {signal.Signals(number).name}")
+
+    waiter.watch(wake_read, monitor)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    for number in _END_SIGNALS:
+        signal.signal(number, stop)
+
+
+def _pipe() -> Sequence[int]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _allow_many_descriptors() -> None:
+    """A process holds two descriptors, a unit four; the usual soft limit is 1,024."""
+    if sys.platform == "linux":
+        from memmon_systemd import proc
+
+        proc.raise_descriptor_limit()

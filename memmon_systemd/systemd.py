@@ -1,0 +1,127 @@
+"""What memory-monitor asks of a service manager (org.freedesktop.systemd1(5))."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from memmon_systemd.bus import Bus, BusError
+
+_NO_TIME: Final = 2**64 - 1
+"""How systemd writes "infinity" and "unset" as a number."""
+_DESTINATION: Final = b"org.freedesktop.systemd1"
+_PATH: Final = b"/org/freedesktop/systemd1"
+_MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as the bus knows it."""
+
+    name: str
+    common: tuple[bytes, bytes, bytes]
+    """Where its properties of every type of unit are."""
+    typed: tuple[bytes, bytes, bytes]
+    """Where those of its type are."""
+
+    @property
+    def is_service(self) -> bool:
+        """Only services have a main and a control process."""
+        return self.name.endswith(".service")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One run of a unit, from a start to a stop."""
+
+    identity: bytes = b""
+    """InvocationID, new at each start; empty before the first, or where systemd couldn't be asked."""
+    main_pid: int = 0
+    """The main process of a service; 0 where there is none."""
+    timeout_stop_s: float | None = None
+    """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
+
+
+class Manager:
+    """The service manager of the system, or the user's. Every method that asks it raises BusError."""
+
+    def __init__(self, user: bool, environ: Mapping[str, str]) -> None:
+        """Connect to it."""
+        self._bus = Bus(user, environ)
+
+    def unit(self, name: str) -> Unit:
+        """A unit by its full name; asks nobody."""
+        path = self._bus.encode_path(_PATH + b"/unit", name)
+        kind = name.rpartition(".")[2].capitalize().encode()
+        return Unit(
+            name,
+            (_DESTINATION, path, _DESTINATION + b".Unit"),
+            (_DESTINATION, path, _DESTINATION + b"." + kind),
+        )
+
+    def load(self, name: str) -> tuple[str, bool]:
+        """A unit's own name, of which `name` may be an alias, and whether there is such a unit."""
+        path: bytes = self._bus.call(_MANAGER, b"LoadUnit", b"s", os.fsencode(name))
+        where = (_DESTINATION, path, _DESTINATION + b".Unit")
+        own_name = os.fsdecode(self._bus.property(where, b"Id", b"s"))
+        return own_name, self._bus.property(where, b"LoadState", b"s") == b"loaded"
+
+    def control_group(self) -> str:
+        """The control group that the manager's units are in; "" for the system's."""
+        return os.fsdecode(self._bus.property(_MANAGER, b"ControlGroup", b"s"))
+
+    def invocation(self, unit: Unit) -> Invocation:
+        """What the unit runs as now."""
+        identity = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
+        main_pid = self._bus.property(unit.typed, b"MainPID", b"u") if unit.is_service else 0
+        return Invocation(identity, int(main_pid), self._timeout_stop_s(unit))
+
+    def has_stopped(self, unit: Unit) -> bool:
+        """Whether the unit is inactive or failed, and no job is about to start it.
+
+        While it waits for an automatic restart it is "activating"; in the middle of `systemctl restart`
+        it is "inactive" for a moment, with a job.
+        """
+        if self._bus.property(unit.common, b"ActiveState", b"s") not in (b"inactive", b"failed"):
+            return False
+        return not _first_number(self._bus.property(unit.common, b"Job", b"(uo)"))
+
+    def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
+        """KillUnit: signal the unit's processes (`main`, `control`, `all`)."""
+        name = os.fsencode(unit.name)
+        self._bus.call(_MANAGER, b"KillUnit", b"ssi", name, whom.encode(), signal_number)
+
+    def restart(self, unit: Unit) -> None:
+        """TryRestartUnit: queue a restart, which does nothing for a unit that isn't running."""
+        self._bus.call(_MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
+
+    def rehearse(self) -> None:
+        """Walk the way to the signal, and the way of a failure, with a call that changes nothing.
+
+        GetUnit, for KillUnit refuses signal 0.
+        """
+        self._bus.call(_MANAGER, b"GetUnit", b"s", b"-.slice")
+        try:
+            self._bus.call(_MANAGER, b"GetUnit", b"s", b"memory-monitor-rehearsal.scope")
+        except BusError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._bus.close()
+
+    def _timeout_stop_s(self, unit: Unit) -> float | None:
+        if not unit.name.endswith((".service", ".scope")):
+            return None
+        microseconds = int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t"))
+        return None if microseconds == _NO_TIME else microseconds / 1e6
+
+
+def _first_number(value: Any) -> int:  # Any: pystemd gives a struct as a tuple, in a list or bare.
+    while isinstance(value, (list, tuple)):
+        value = value[0]
+    return int(value)

@@ -1,0 +1,203 @@
+"""What a NAME means: the only place that decides whether it is a unit, a glob, a process or an owner."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from memmon_systemd import cgroup
+from memmon_systemd.processes import process_table
+from memmon_systemd.settings import Metric, NameKind, Settings, UsageError
+from memmon_systemd.source import Loop, Source
+
+if TYPE_CHECKING:
+    from memmon_systemd.systemd import Manager
+    from memmon_systemd.units import UnitWatch
+
+_GLOB: Final = re.compile(r"[*?\[]")
+_OTHER_SUFFIXES: Final = (".automount", ".device", ".path", ".target", ".timer")
+_UNIT_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")
+"""What systemd.unit(5) allows, and what a glob adds."""
+_PROCESS_METRICS: Final = (Metric.RSS, Metric.PSS)
+
+
+class StartError(Exception):
+    """The monitor can't begin: one line that says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A NAME and what it stands for."""
+
+    name: str
+    kind: NameKind
+    """UNIT, PROCESS or OWNER."""
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether it stands for every unit that matches."""
+        return self.kind is NameKind.UNIT and bool(_GLOB.search(self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """A connection to a service manager, and the watch of its units."""
+
+    manager: Manager
+    units: UnitWatch
+
+
+class Resolver:
+    """Turns the names of the settings into sources; asks the service manager only where it must."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], loop: Loop) -> None:
+        """A resolver; StartError or UsageError where `--user` finds no user manager."""
+        self._settings = settings
+        self._loop = loop
+        self._environ = environ
+        self._hierarchy = cgroup.find_hierarchy()
+        self._table = process_table()
+        self.systemd: Systemd | None = None
+        if settings.user or settings.name_kind in (NameKind.UNIT, NameKind.OWNER):
+            self._connect()
+
+    def sources(self) -> list[Source]:
+        """What the names stand for; UsageError, StartError."""
+        from memmon_systemd.prefix import OwnerSource, PrefixSource
+
+        sources: list[Source] = []
+        for name in dict.fromkeys(self._settings.names):
+            meaning = self._meaning(name)
+            check_options(self._settings, meaning)
+            if meaning.kind is NameKind.PROCESS:
+                sources.append(PrefixSource(name, self._settings, self._table, self._hierarchy, self._loop))
+            elif meaning.kind is NameKind.OWNER:
+                units = self._connect().units
+                sources.append(OwnerSource(name, self._settings, self._table, units, self._loop))
+            else:
+                self._add_unit(meaning)
+        # Last: what the owners find in this refresh is looked for in the same one.
+        return sources + ([self.systemd.units] if self.systemd else [])
+
+    def rehearse(self) -> None:
+        """Walk the way to the service manager, where one is used; what fails there is said."""
+        if self.systemd is None:
+            return
+        from memmon_systemd.bus import BusError
+
+        try:
+            self.systemd.manager.rehearse()
+        except BusError as error:
+            self._loop.report.warn(f"systemd doesn't answer: {error}")
+
+    def _meaning(self, name: str) -> Meaning:
+        kind = self._settings.name_kind
+        has_suffix = name.endswith(cgroup.UNIT_SUFFIXES)
+        if kind in (NameKind.PROCESS, NameKind.OWNER):
+            return Meaning(name, kind)
+        if name.endswith(_OTHER_SUFFIXES):
+            raise UsageError(f"'{name}' has no processes: name a {', '.join(cgroup.UNIT_SUFFIXES)}")
+        unit = name if has_suffix else f"{name}.service"
+        if kind is NameKind.UNIT or has_suffix or _GLOB.search(name):
+            return Meaning(unit, NameKind.UNIT)
+        if _UNIT_NAME.fullmatch(unit) and self._is_loaded(unit):
+            return Meaning(unit, NameKind.UNIT)
+        return Meaning(name, NameKind.PROCESS)
+
+    def _is_loaded(self, unit: str) -> bool:
+        """Whether the service manager, where one runs, has such a unit."""
+        if not os.path.isdir("/run/systemd/system") and not self.systemd:
+            return False
+        from memmon_systemd.bus import BusError
+
+        try:
+            return self._connect().manager.load(unit)[1]
+        except (BusError, StartError) as error:
+            self._loop.report.warn(
+                f"'{unit.removesuffix('.service')}' is taken as the beginning of a process name, for"
+                f" systemd can't be asked about {unit} ({error}); --as unit or --as process decides"
+            )
+            return False
+
+    def _add_unit(self, meaning: Meaning) -> None:
+        if not _UNIT_NAME.fullmatch(meaning.name):
+            raise UsageError(
+                f"'{meaning.name}' is no name of a unit: use letters, digits and :-_.\\@, or --as process"
+            )
+        systemd = self._connect()
+        if meaning.is_glob:
+            systemd.units.add_glob(meaning.name)
+            return
+        from memmon_systemd.bus import BusError
+
+        try:
+            own_name, loaded = systemd.manager.load(meaning.name)
+        except BusError as error:
+            raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
+        if systemd.units.contains_monitor(own_name):
+            raise UsageError(f"'{own_name}' is what memory-monitor itself runs in: run it from elsewhere")
+        systemd.units.add_name(own_name)
+        if not loaded:
+            why = "no unit of that name is loaded yet"
+            self._loop.report.waiting(own_name, own_name, why)
+
+    def _connect(self) -> Systemd:
+        self.systemd = self.systemd or connect(self._settings, self._environ, self._hierarchy, self._loop)
+        return self.systemd
+
+
+def connect(
+    settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None, loop: Loop
+) -> Systemd:
+    """The service manager that the settings ask for; UsageError or StartError where there is none."""
+    if sys.platform != "linux":
+        raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
+    # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
+    from memmon_systemd.act import UnitActor
+    from memmon_systemd.bus import BusError
+    from memmon_systemd.libc import Libc
+    from memmon_systemd.slicewatch import SliceWatch
+    from memmon_systemd.systemd import Manager
+    from memmon_systemd.units import UnitWatch
+
+    try:
+        manager = Manager(settings.user, environ)
+        top_group = manager.control_group()
+    except BusError as error:
+        if settings.user:
+            raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
+        raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
+    if hierarchy is None:
+        raise StartError("no cgroup hierarchy is mounted below /sys/fs/cgroup: --as process works without")
+    watch = SliceWatch(Libc(), hierarchy.directory(top_group))
+    actor = UnitActor(manager, process_table(), settings)
+    return Systemd(manager, UnitWatch(settings, manager, hierarchy, watch, actor, loop, top_group))
+
+
+def check_options(settings: Settings, meaning: Meaning) -> None:
+    """Refuse options that mean nothing for what a name stands for; UsageError."""
+    if meaning.kind is NameKind.PROCESS:
+        for option, given in (
+            ("--restart", settings.restart),
+            ("--kill-whom", settings.kill_whom is not None),
+            ("--until-stopped", settings.until_stopped),
+        ):
+            if given:
+                raise UsageError(
+                    f"{option}: '{meaning.name}' is a process and only units have that: name a unit"
+                )
+        if settings.metric is not None and settings.metric not in _PROCESS_METRICS:
+            raise UsageError(
+                f"--metric {settings.metric.value}: '{meaning.name}' is a process: use rss or pss"
+            )
+    elif settings.metric in _PROCESS_METRICS:
+        raise UsageError(
+            f"--metric {settings.metric.value}: '{meaning.name}' stands for units:"
+            " use unreclaimable, current, working-set or anon"
+        )
+    if meaning.kind is NameKind.OWNER and settings.until_stopped:
+        raise UsageError(f"--until-stopped: '{meaning.name}' is an owner, found anew: name its unit")

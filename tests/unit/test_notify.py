@@ -1,0 +1,277 @@
+import os
+import signal
+import socket
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from memmon_systemd.notify import Notifier
+
+# A Notifier lives as long as its process, so it has nothing that closes its socket.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """Fails what blocks, instead of waiting for ever."""
+
+    def fail(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail("blocked for 10 s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    # The address of a Unix socket has 104 to 108 bytes: tmp_path is too long on macOS.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def path(directory: Path) -> str:
+    return str(directory / "notify")
+
+
+@pytest.fixture
+def manager(path: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(path)
+        receiver.setblocking(False)
+        yield receiver
+
+
+@pytest.fixture
+def notifier(manager: socket.socket) -> Notifier:
+    return Notifier.from_environment({"NOTIFY_SOCKET": manager.getsockname()})
+
+
+def read(manager: socket.socket) -> bytes:
+    return manager.recv(1 << 17)
+
+
+def is_empty(manager: socket.socket) -> bool:
+    try:
+        read(manager)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def test_the_service_manager_hears_each_message_as_sd_notify_3_writes_it(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    assert notifier.problem is None
+    assert notifier.ready("monitors 1 unit")
+    assert read(manager) == b"READY=1\nSTATUS=monitors 1 unit"
+    assert notifier.status("myapp.service is over")
+    assert read(manager) == b"STATUS=myapp.service is over"
+    assert notifier.watchdog()
+    assert read(manager) == b"WATCHDOG=1"
+    assert notifier.stopping("got SIGTERM")
+    assert read(manager) == b"STOPPING=1\nSTATUS=got SIGTERM"
+    assert is_empty(manager)
+    assert notifier.failures == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract Unix addresses")
+def test_an_abstract_address_is_reached() -> None:
+    name = f"memory-monitor-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}")
+        notifier = Notifier.from_environment({"NOTIFY_SOCKET": f"@{name}"})
+        assert notifier.problem is None
+        notifier.watchdog()
+        assert read(manager) == b"WATCHDOG=1"
+
+
+def test_without_a_service_manager_nothing_happens_and_nothing_is_wrong() -> None:
+    notifier = Notifier.from_environment({})
+    assert notifier.ready("monitors 1 unit")
+    assert notifier.status("all is well")
+    assert notifier.watchdog()
+    assert notifier.stopping("got SIGTERM")
+    assert (notifier.problem, notifier.failures, notifier.watchdog_s) == (None, 0, None)
+
+
+@pytest.mark.usefixtures("manager")
+def test_what_the_monitor_starts_can_not_speak_in_its_name(path: str) -> None:
+    environ = {
+        "HOME": "/root",
+        "NOTIFY_SOCKET": path,
+        "WATCHDOG_USEC": "1000000",
+        "WATCHDOG_PID": str(os.getpid()),
+    }
+    notifier = Notifier.from_environment(environ)
+    assert environ == {"HOME": "/root"}
+    assert notifier._socket is not None
+    assert not notifier._socket.get_inheritable()
+
+
+def test_the_variables_go_even_where_they_are_of_no_use() -> None:
+    environ = {"NOTIFY_SOCKET": "vsock:2:1234", "WATCHDOG_USEC": "x", "WATCHDOG_PID": "1"}
+    Notifier.from_environment(environ)
+    assert environ == {}
+
+
+# --- a service manager that doesn't listen ----------------------------------------------------
+
+
+def test_a_service_manager_that_does_not_read_never_blocks_the_monitor(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    sent = 0
+    while notifier.status("x" * 1000):
+        sent += 1
+        assert sent < 100_000
+    assert sent > 0
+    assert not notifier.watchdog()
+    assert not notifier.ready("late")
+    assert notifier.failures == 3
+    for _ in range(sent):
+        assert read(manager) == b"STATUS=" + b"x" * 1000
+    assert is_empty(manager)
+    assert notifier.ready("late")  # so a READY that failed can be sent again
+    assert read(manager) == b"READY=1\nSTATUS=late"
+    assert notifier.failures == 3
+
+
+def test_a_service_manager_that_is_gone_is_counted_and_never_raised(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    manager.close()
+    for failures in range(1, 301):
+        assert not notifier.watchdog()
+        assert notifier.failures == failures
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("vsock:2:1234", "use a path or an abstract address"),
+        ("vsock-stream:2:1234", "use a path or an abstract address"),
+        ("notify", "use a path or an abstract address"),
+        ("/nowhere/notify", "No such file or directory"),
+        ("/dev/null", "Connection refused"),
+        ("/" + "x" * 200, "path too long"),
+        ("@" + "x" * 200, "path too long"),
+        ("/a\ud800", "can't encode"),
+        ("/a\nb", "No such file or directory"),
+    ],
+)
+def test_a_notify_socket_that_can_not_be_used_is_one_line_that_names_it(
+    address: str, why: str
+) -> None:
+    if address.startswith("@") and sys.platform != "linux":
+        why = ""  # no abstract addresses there: refused, with other words
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"})
+    assert notifier.problem is not None
+    assert notifier.problem.startswith(f"NOTIFY_SOCKET '{address[:2]}")
+    assert why in notifier.problem
+    assert notifier.problem.isprintable()
+    assert notifier.watchdog_s is None
+    assert notifier.ready("goes on")
+
+
+def test_a_notify_socket_of_another_type_is_one_line_that_names_it(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.bind(path)
+        stream.listen()
+        notifier = Notifier.from_environment({"NOTIFY_SOCKET": path})
+    assert notifier.problem is not None
+    assert path in notifier.problem
+
+
+# --- the status sentence ----------------------------------------------------------------------
+
+
+def test_a_status_can_not_bring_in_another_assignment(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    notifier.status("a process named x\nSTOPPING=1\rMAINPID=1\0\x1b[2J is over")
+    assert read(manager) == (
+        b"STATUS=a process named x\\nSTOPPING=1\\rMAINPID=1\\x00\\x1b[2J is over"
+    )
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "€", "😀"])
+def test_a_long_status_is_cut_to_what_systemd_takes_without_half_a_character(
+    manager: socket.socket, notifier: Notifier, letter: str
+) -> None:
+    notifier.stopping(letter * 5000)
+    message = read(manager)
+    assert 4096 - 3 <= len(message) <= 4096
+    head, _, status = message.decode().partition("STATUS=")
+    assert head == "STOPPING=1\n"
+    assert set(status) == {letter}
+
+
+def test_a_name_that_is_not_utf_8_is_shown_with_escapes(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    notifier.status("odd\udcff is over")
+    assert read(manager) == b"STATUS=odd\\udcff is over"
+
+
+# --- the watchdog -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("manager")
+@pytest.mark.parametrize(
+    ("watchdog_usec", "watchdog_s"),
+    [("30000000", 30.0), ("1", 0.000001), ("18446744073709551614", 18446744073709.551614)],
+)
+def test_the_watchdog_wants_to_hear_as_often_as_watchdog_usec_says(
+    path: str, watchdog_usec: str, watchdog_s: float
+) -> None:
+    environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": watchdog_usec}
+    notifier = Notifier.from_environment(dict(environ))
+    assert (notifier.watchdog_s, notifier.problem) == (watchdog_s, None)
+    ours = Notifier.from_environment(environ | {"WATCHDOG_PID": str(os.getpid())})
+    assert ours.watchdog_s == watchdog_s
+
+
+@pytest.mark.usefixtures("manager")
+def test_the_watchdog_of_another_process_is_not_ours(path: str) -> None:
+    notifier = Notifier.from_environment(
+        {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getppid())}
+    )
+    assert (notifier.watchdog_s, notifier.problem) == (None, None)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1s", " ", "1.5", "18446744073709551615", "9" * 5000])
+def test_a_watchdog_time_that_is_none_is_one_line_that_names_it(
+    manager: socket.socket, path: str, value: str
+) -> None:
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": value})
+    assert notifier.watchdog_s is None
+    assert notifier.problem == (
+        f"WATCHDOG_USEC '{value}' can't be used: use a whole number of microseconds"
+    )
+    assert notifier.ready("still")  # the socket is good
+    assert read(manager) == b"READY=1\nSTATUS=still"
+
+
+def test_a_watchdog_ping_makes_no_object(manager: socket.socket, notifier: Notifier) -> None:
+    # Sees Python's allocations; those of the C library are counted by the audit.
+    for _ in range(5):
+        notifier.watchdog()
+        read(manager)
+    tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        notifier.watchdog()
+        current, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert read(manager) == b"WATCHDOG=1"
+    assert peak == current
