@@ -114,7 +114,8 @@ class Report:
     def reading(self, target: Target) -> None:
         """Every reading, for -v."""
         if self._settings.verbosity > 0:
-            self._say_of(Event.READING, target, f"{self._usage(target)} of {self._limit(target)}")
+            sentence = f"{target.name}: {target.state.value}: {self._usage(target)} of {self._limit(target)}"
+            self._say(Event.READING, sentence, target.unit, facts=self._facts(target))
 
     def warn(self, sentence: str, unit: str | None = None) -> None:
         """Something is not as the user may think."""

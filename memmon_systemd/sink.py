@@ -174,9 +174,10 @@ class StreamSink(_DroppingSink):
             written = self._write(line)
         except OSError:  # EAGAIN, EPIPE, ENOSPC, EIO, EBADF and their like: the line is lost
             return False
-        if written:
-            self._is_torn = written < len(line)
-        return written == len(line)
+        if not written:
+            return False
+        self._is_torn = written < len(line)
+        return written >= len(line) - 1  # the next line begins with the newline that is missing
 
 
 def _cut(data: bytes, most_bytes: int) -> bytes:

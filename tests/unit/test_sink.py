@@ -139,9 +139,7 @@ def test_an_odd_name_can_neither_forge_a_line_nor_steer_the_terminal(pipe: tuple
 
 
 @pytest.mark.parametrize("letter", ["x", "ä", "€", "😀"])
-def test_a_line_that_a_pipe_would_not_take_at_once_is_cut(
-    pipe: tuple[int, int], letter: str
-) -> None:
+def test_a_line_that_a_pipe_would_not_take_at_once_is_cut(pipe: tuple[int, int], letter: str) -> None:
     reader, writer = pipe
     sink = open_sink({}, writer)
     write(sink, letter * select.PIPE_BUF)
@@ -237,9 +235,7 @@ def test_a_pipe_that_was_full_from_the_start_never_blocks(pipe: tuple[int, int])
 
 
 @pytest.mark.parametrize("when", ["before it starts", "while it runs"])
-def test_a_reader_that_is_gone_is_counted_and_never_raised(
-    pipe: tuple[int, int], when: str
-) -> None:
+def test_a_reader_that_is_gone_is_counted_and_never_raised(pipe: tuple[int, int], when: str) -> None:
     reader, writer = pipe
     if when == "before it starts":
         os.close(reader)
@@ -285,15 +281,14 @@ def check_unread_terminal(sink: Sink, reader: int) -> None:
     # The kernel moves on what was written in its own time: there may have been room now and then.
     position = dropped = 0
     shown = data.decode().removesuffix("\r\n").split("\r\n")
-    for line, following in zip(shown, [*shown[1:], ""], strict=True):
+    for line in shown:
         if line == lines[position]:
             position += 1
-        elif told := re.fullmatch(r"(\d+) lines? (was|were) dropped because nobody read .*", line):
+        elif told := re.fullmatch(r"(\d+) lines? (was|were) dropped .* read (it|them)", line):
             position += int(told[1])
             dropped += int(told[1])
-        else:
-            assert lines[position].startswith(line)
-            assert "dropped" in following
+        else:  # only the beginning of a line, or of what tells how many were dropped
+            assert lines[position].startswith(line) or re.match(r"\d+ line", line)
     assert position == len(lines)
     assert dropped == sink.dropped
 
@@ -356,9 +351,7 @@ def test_a_line_of_which_only_the_beginning_was_written_does_not_spoil_the_next(
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         write(sink, "next")
         write(sink, "last")
-    assert log.read_text() == (
-        "the beginn\n2 lines were dropped because nobody read them\nnext\nlast\n"
-    )
+    assert log.read_text() == ("the beginn\n2 lines were dropped because nobody read them\nnext\nlast\n")
     assert sink.dropped == 2
 
 
@@ -519,7 +512,7 @@ def test_a_closed_descriptor_is_never_written_to_even_if_its_number_is_used_agai
         assert data.fileno() == closed
         write(sink, LINE)
         assert (directory / "data").read_bytes() == b""
-    write(sink, LINE)
+    write(sink, "")
     assert sink.dropped == 2
 
 
