@@ -47,6 +47,9 @@ class UnitActor:
             try:
                 done = self._by_systemd(unit, invocation)
             except BusError as error:
+                if error.errno == errno.EINTR:
+                    # A signal tells the monitor to end; systemd may well have done what was asked.
+                    return Outcome(done=False, what=f"{error}: ended meanwhile")
                 backoff.failed(now_s)
                 trouble = str(error) + (
                     f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""

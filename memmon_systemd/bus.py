@@ -125,8 +125,8 @@ class Bus:
         return connection
 
     def _failure(self, error: Exception, what: bytes) -> BusError:
-        # Every error of pystemd has errno, negative, and err_message.
-        number = abs(int(getattr(error, "errno", 0)))
+        # Every error of pystemd has errno, negative, and err_message; the interrupted one has None.
+        number = abs(getattr(error, "errno", None) or errno.EINTR)
         message = os.fsdecode(getattr(error, "err_message", "") or os.strerror(number))
         if number == errno.ETIMEDOUT:
             message = f"no answer within {CALL_DEADLINE_S} s"

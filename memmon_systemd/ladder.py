@@ -73,11 +73,11 @@ class Ladder:
         """
         first = closer
         for step in range(STEPS // 4, STEPS + 1):
-            wait_s = max(self.interval_s * step / STEPS, min(SHORTEST_WAIT_S, self.interval_s))
-            highest_bytes = int(self.limit_bytes - wait_s * self.growth_bytes_per_s)
+            headroom_s = self.interval_s * step / STEPS
+            highest_bytes = int(self.limit_bytes - headroom_s * self.growth_bytes_per_s)
             if highest_bytes < 0:
                 break
-            rung = Rung(wait_s, highest_bytes)
+            rung = Rung(max(headroom_s, min(SHORTEST_WAIT_S, self.interval_s)), highest_bytes)
             rung.next = first
             first = rung
         return first

@@ -15,7 +15,6 @@ _IN_ONLYDIR: Final = 0x0100_0000
 
 # <sys/mman.h>, mlockall(2)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
-_MADV_DONTNEED: Final = 4
 
 # <malloc.h>, mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -34,11 +33,7 @@ class Libc:
     def __init__(self) -> None:
         """Open the C library that this process runs with."""
         self._library = ctypes.CDLL(None, use_errno=True)
-        for name in ("madvise", "mlock"):
-            function = getattr(self._library, name)
-            function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)[
-                : 3 if name == "madvise" else 2
-            ]
+        self._library.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
     def inotify(self) -> int:
         """A new inotify descriptor, non-blocking."""
@@ -66,10 +61,6 @@ class Libc:
     def lock_range(self, start: int, size_bytes: int) -> None:
         """Touch and lock a range of addresses."""
         self._checked(self._library.mlock(start, size_bytes))
-
-    def drop_range(self, start: int, size_bytes: int) -> None:
-        """Give clean pages of a file back; they come again from the page cache when they are used."""
-        self._checked(self._library.madvise(start, size_bytes, _MADV_DONTNEED))
 
     def _checked(self, result: int) -> int:
         if result < 0:

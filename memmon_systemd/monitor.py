@@ -180,6 +180,7 @@ class Monitor:
             target.enter(State.OVER, now_s)
             self._report.over(target)
         elif step is Step.FALL:
+            gauge.look_closer()  # A cheap look leaves no number to be said.
             target.enter(State.OK, now_s)
             self._report.fell(target)
         target.due_s = min(target.due_s, self._next_look_s(target, rung, now_s))
