@@ -42,20 +42,15 @@ def find_hierarchy(mountinfo: str = "/proc/self/mountinfo") -> Hierarchy | None:
 
     On a hybrid machine (v1 controllers) the tree of units is there too, without memory.current.
     """
-    try:
-        text = Path(mountinfo).read_text()
-    except OSError:
-        return None
     unified: Path | None = None
     named: Path | None = None
-    for line in text.splitlines():
-        mount, _, source = line.partition(" - ")
-        point = Path(mount.split()[4].encode().decode("unicode_escape"))
-        kind, _, options = source.split(maxsplit=2)
+    for line in _lines(Path(mountinfo)):
+        mount, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)  # The source between them may be empty.
         if kind == "cgroup2":
-            unified = unified or point
+            unified = unified or _mount_point(mount)
         elif kind == "cgroup" and "name=systemd" in options.split(","):
-            named = named or point
+            named = named or _mount_point(mount)
     if unified is not None:
         controllers = _read(unified / "cgroup.controllers") or ""
         if "memory" in controllers.split():
@@ -70,7 +65,7 @@ def control_group_of(pid: int | str) -> str | None:
     On cgroup v2 and on the hybrid layout alike (cgroups(7): the line without controllers is v2's).
     """
     unified = None
-    for line in (_read(Path(f"/proc/{pid}/cgroup")) or "").splitlines():
+    for line in _lines(Path(f"/proc/{pid}/cgroup")):
         _, controllers, group = line.split(":", 2)
         if controllers == "name=systemd":
             return group
@@ -148,7 +143,7 @@ def tightest_limit_bytes(directory: Path, root: Path) -> int:
     lowest = physical_bytes()
     while True:
         text = (_read(directory / "memory.max") or "max").strip()
-        if text != "max":
+        if text.isdecimal():
             lowest = min(lowest, int(text))
         if directory == root or directory == directory.parent:
             return lowest
@@ -165,6 +160,16 @@ def stat_bytes(stat: bytearray, key: bytes) -> int:
         return 0
     begin += len(key) + 2
     return int(stat[begin : stat.index(b"\n", begin)])
+
+
+def _mount_point(mount: str) -> Path:
+    """The fifth field of a line of mountinfo, where a space is \\040 (proc(5))."""
+    return Path(os.fsdecode(os.fsencode(mount.split(" ")[4]).decode("unicode_escape").encode("latin-1")))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines as the kernel means them: splitlines() would also break at U+0085, which names may hold."""
+    return (_read(path) or "").split("\n")[:-1]
 
 
 def _read(path: Path) -> str | None:

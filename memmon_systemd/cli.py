@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="growth_bytes_per_s",
         metavar="RATE",
         type=_as(settings.parse_rate),
-        help="the fastest growth to catch within 50 ms, per second (1G); default: the threshold in an interval",
+        help="the fastest growth to catch within 50 ms, per second (1G); default: the limit in an interval",
     )
     add(
         "--for",
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="repeat_s",
         metavar="TIME",
         type=_as(settings.parse_interval),
-        help="while it stays over, signal again this often; default: the unit's TimeoutStopSec, or the interval",
+        help="while it stays over, signal again this often; default: TimeoutStopSec, or the interval",
     )
     add(
         "--kill-whom",

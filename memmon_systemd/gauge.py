@@ -29,6 +29,10 @@ class Gauge(ABC):
     def measure(self) -> int:
         """The metric now, in bytes; OSError or ValueError where it can't be read."""
 
+    def climb(self, ladder: Ladder) -> None:
+        """Go on with another limit."""
+        self.ladder = ladder
+
     def close(self) -> None:  # noqa: B027 - most gauges hold nothing open
         """Give the descriptors back; the gauge is of no use afterwards."""
 

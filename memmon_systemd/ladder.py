@@ -7,6 +7,7 @@ takes in 50 ms.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,7 +75,8 @@ class Ladder:
         first = closer
         for step in range(STEPS // 4, STEPS + 1):
             headroom_s = self.interval_s * step / STEPS
-            highest_bytes = int(self.limit_bytes - headroom_s * self.growth_bytes_per_s)
+            # In integers: as floats, a limit of 2^53 or more would be rounded up.
+            highest_bytes = self.limit_bytes - math.ceil(headroom_s * self.growth_bytes_per_s)
             if highest_bytes < 0:
                 break
             rung = Rung(max(headroom_s, min(SHORTEST_WAIT_S, self.interval_s)), highest_bytes)

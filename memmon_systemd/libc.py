@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 
 # <sys/inotify.h>, inotify(7)
+IN_MODIFY: Final = 0x2
 IN_CREATE: Final = 0x100
 IN_DELETE: Final = 0x200
 IN_Q_OVERFLOW: Final = 0x4000
-_IN_ONLYDIR: Final = 0x0100_0000
+IN_ONLYDIR: Final = 0x0100_0000
 
 # <sys/mman.h>, mlockall(2)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -39,10 +40,9 @@ class Libc:
         """A new inotify descriptor, non-blocking."""
         return self._checked(self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
-    def watch_directory(self, inotify: int, directory: Path) -> int:
-        """Report what is made and removed in a directory; again for the same one is no error."""
-        mask = IN_CREATE | IN_DELETE | _IN_ONLYDIR
-        return self._checked(self._library.inotify_add_watch(inotify, os.fsencode(directory), mask))
+    def watch(self, inotify: int, path: Path, mask: int) -> int:
+        """Report what happens to a file or in a directory; again for the same one is no error."""
+        return self._checked(self._library.inotify_add_watch(inotify, os.fsencode(path), mask))
 
     def keep_freed_memory(self) -> bool:
         """Make free() never give memory back, and large blocks come from the heap; whether that worked."""

@@ -174,7 +174,7 @@ class LinuxProcess:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the hard limit does; the usual soft limit is 1,024, a process holds two."""
+    """Allow as many descriptors as the hard limit does: 1,024 is usual, and a process takes two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

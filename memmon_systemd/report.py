@@ -104,6 +104,11 @@ class Report:
         """A process that was measured is no more."""
         self._say(Event.ENDED, f"{target.name}: ended", target.unit, State.WAITING)
 
+    def limit_changed(self, target: Target) -> None:
+        """The limit that the threshold is a share of was changed while the unit runs."""
+        sentence = f"{target.name}: the limit is {self._limit(target)} now, {self._usage(target)}"
+        self._say(Event.BEGAN, sentence, target.unit, target.state, self._facts(target))
+
     def unreadable(self, target: Target) -> None:
         """The first sample that could not be read; the target is looked at again."""
         self.warn(

@@ -83,7 +83,7 @@ class Size:
 
     size_bytes: int
 
-    def limit_bytes(self, whole_bytes: int) -> int:  # noqa: ARG002 - the same call as for a Share
+    def limit_bytes(self, whole_bytes: int) -> int:
         """The threshold in bytes, whatever the whole is."""
         return self.size_bytes
 

@@ -196,8 +196,6 @@ def _writer(descriptor: int) -> Callable[[bytes], int]:
         mode = os.fstat(descriptor).st_mode
     except OSError:
         return _write_nothing  # closed, and what is opened under this number later isn't ours
-    if stat.S_ISREG(mode):
-        return partial(os.write, descriptor)
     if stat.S_ISSOCK(mode):
         return partial(_send_at_once, socket.socket(fileno=os.dup(descriptor)))
     is_terminal = os.isatty(descriptor)

@@ -10,16 +10,27 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from memmon_systemd import cgroup
-from memmon_systemd.libc import IN_Q_OVERFLOW, Libc
+from memmon_systemd.libc import IN_CREATE, IN_DELETE, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Libc
 from memmon_systemd.target import NO_DESCRIPTOR
 
 _HEADER: Final = struct.Struct("iIII")
 """struct inotify_event: watch, mask, cookie, length of the name (inotify(7))."""
 _READ_BYTES: Final = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened since the last question."""
+
+    units: bool
+    """A wanted unit, or any slice, came or went."""
+    limits: bool
+    """A memory.max that matters was written to."""
 
 
 class SliceWatch:
@@ -41,33 +52,40 @@ class SliceWatch:
     def scan(self, is_wanted: Callable[[str], bool]) -> dict[str, cgroup.Found]:
         """The wanted units that have a cgroup now; what changes after this call is told by inotify."""
         for directory in cgroup.slices(self._top):
-            self._watch(directory)
+            self._add(directory, IN_CREATE | IN_DELETE | IN_ONLYDIR)
         return {unit: found for unit, found in cgroup.units_below(self._top) if is_wanted(unit)}
 
-    def has_news(self, is_wanted: Callable[[str], bool]) -> bool:
-        """Whether a wanted unit, or any slice, came or went since the last call."""
+    def watch_limits(self, directory: Path) -> None:
+        """Tell when memory.max of a cgroup, or of one above it, is written to."""
+        while directory != self._top.parent:
+            self._add(directory / "memory.max", IN_MODIFY)
+            directory = directory.parent
+
+    def news(self, is_wanted: Callable[[str], bool]) -> News:
+        """What happened since the last call; without inotify anything may have."""
         if self.descriptor == NO_DESCRIPTOR:
-            return True
-        news = False
+            return News(units=True, limits=True)
+        units = limits = False
         while True:
             try:
                 events = os.read(self.descriptor, _READ_BYTES)
             except BlockingIOError:
-                return news
+                return News(units, limits)
             for mask, name in _parsed(events):
                 unit = cgroup.unit_of(name)
                 matters = unit is not None and (unit.endswith(".slice") or is_wanted(unit))
-                news = news or matters or bool(mask & IN_Q_OVERFLOW)
+                units = units or matters or bool(mask & IN_Q_OVERFLOW)
+                limits = limits or bool(mask & (IN_MODIFY | IN_Q_OVERFLOW))
 
-    def _watch(self, directory: Path) -> None:
+    def _add(self, path: Path, mask: int) -> None:
         if self.descriptor == NO_DESCRIPTOR:
             return
         try:
-            self._libc.watch_directory(self.descriptor, directory)
+            self._libc.watch(self.descriptor, path, mask)
         except FileNotFoundError:
-            return  # The slice went away between the listing and this call.
+            return  # The slice went away between the listing and this call, or it has no such limit.
         except OSError as error:
-            self.problem = f"inotify on {directory}: {error.strerror}: raise fs.inotify.max_user_watches"
+            self.problem = f"inotify on {path}: {error.strerror}: raise fs.inotify.max_user_watches"
 
 
 def _parsed(events: bytes) -> Iterator[tuple[int, str]]:

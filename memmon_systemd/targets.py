@@ -163,6 +163,7 @@ def connect(
     from memmon_systemd.slicewatch import SliceWatch
     from memmon_systemd.systemd import Manager
     from memmon_systemd.units import UnitWatch
+    from memmon_systemd.unittarget import UnitContext
 
     try:
         manager = Manager(settings.user, environ)
@@ -175,7 +176,8 @@ def connect(
         raise StartError("no cgroup hierarchy is mounted below /sys/fs/cgroup: --as process works without")
     watch = SliceWatch(Libc(), hierarchy.directory(top_group))
     actor = UnitActor(manager, process_table(), settings)
-    return Systemd(manager, UnitWatch(settings, manager, hierarchy, watch, actor, loop, top_group))
+    context = UnitContext(settings, manager, hierarchy, actor, loop)
+    return Systemd(manager, UnitWatch(context, watch, top_group))
 
 
 def check_options(settings: Settings, meaning: Meaning) -> None:

@@ -59,6 +59,11 @@ class UnitGauge(Gauge):
         except OSError:
             self.close()
             raise
+        self.climb(ladder)
+
+    def climb(self, ladder: Ladder) -> None:
+        """Go on with another limit; with swap counted, memory.current alone settles nothing."""
+        super().climb(ladder)
         self._first = self._closer if self._swap_file else ladder.rungs(self._closer)
 
     def look(self) -> Rung:

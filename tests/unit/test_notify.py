@@ -4,6 +4,7 @@ import socket
 import sys
 import tempfile
 import tracemalloc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -168,12 +169,13 @@ def test_a_service_manager_that_is_gone_is_counted_and_never_raised(
         ("/a\nb", "No such file or directory"),
     ],
 )
-def test_a_notify_socket_that_can_not_be_used_is_one_line_that_names_it(
-    address: str, why: str
-) -> None:
+def test_a_notify_socket_that_can_not_be_used_is_one_line_that_names_it(address: str, why: str) -> None:
     if address.startswith("@") and sys.platform != "linux":
         why = ""  # no abstract addresses there: refused, with other words
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"})
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        notifier = Notifier.from_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"})
+    assert left_open == []
     assert notifier.problem is not None
     assert notifier.problem.startswith(f"NOTIFY_SOCKET '{address[:2]}")
     assert why in notifier.problem
@@ -194,13 +196,9 @@ def test_a_notify_socket_of_another_type_is_one_line_that_names_it(path: str) ->
 # --- the status sentence ----------------------------------------------------------------------
 
 
-def test_a_status_can_not_bring_in_another_assignment(
-    manager: socket.socket, notifier: Notifier
-) -> None:
+def test_a_status_can_not_bring_in_another_assignment(manager: socket.socket, notifier: Notifier) -> None:
     notifier.status("a process named x\nSTOPPING=1\rMAINPID=1\0\x1b[2J is over")
-    assert read(manager) == (
-        b"STATUS=a process named x\\nSTOPPING=1\\rMAINPID=1\\x00\\x1b[2J is over"
-    )
+    assert read(manager) == (b"STATUS=a process named x\\nSTOPPING=1\\rMAINPID=1\\x00\\x1b[2J is over")
 
 
 @pytest.mark.parametrize("letter", ["x", "ä", "€", "😀"])
@@ -215,9 +213,7 @@ def test_a_long_status_is_cut_to_what_systemd_takes_without_half_a_character(
     assert set(status) == {letter}
 
 
-def test_a_name_that_is_not_utf_8_is_shown_with_escapes(
-    manager: socket.socket, notifier: Notifier
-) -> None:
+def test_a_name_that_is_not_utf_8_is_shown_with_escapes(manager: socket.socket, notifier: Notifier) -> None:
     notifier.status("odd\udcff is over")
     assert read(manager) == b"STATUS=odd\\udcff is over"
 
@@ -254,9 +250,7 @@ def test_a_watchdog_time_that_is_none_is_one_line_that_names_it(
 ) -> None:
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": value})
     assert notifier.watchdog_s is None
-    assert notifier.problem == (
-        f"WATCHDOG_USEC '{value}' can't be used: use a whole number of microseconds"
-    )
+    assert notifier.problem == (f"WATCHDOG_USEC '{value}' can't be used: use a whole number of microseconds")
     assert notifier.ready("still")  # the socket is good
     assert read(manager) == b"READY=1\nSTATUS=still"
 

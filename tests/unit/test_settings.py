@@ -157,9 +157,7 @@ def test_what_is_no_share_is_refused_with_what_works(text: str) -> None:
 
 @given(st.floats(1e-6, 100), st.integers(0, MOST_BYTES), st.integers(0, MOST_BYTES))
 @example(100.0, MOST_BYTES, MOST_BYTES - 1)
-def test_a_share_is_never_more_than_the_whole_and_grows_with_it(
-    percent: float, one: int, other: int
-) -> None:
+def test_a_share_is_never_more_than_the_whole_and_grows_with_it(percent: float, one: int, other: int) -> None:
     low, high = sorted((one, other))
     share = Share(percent)
     assert share.limit_bytes(low) <= share.limit_bytes(high) <= high
@@ -360,8 +358,8 @@ def test_a_real_time_signal_is_counted_from_either_end(text: str, number: int) -
 @pytest.mark.parametrize(
     "text",
     ["", "0", "-15", "65", "9999", "9" * 9999, "SIG", "SIG15", "SIGFOO", "15.0", "TERM KILL",
-     "SIG_IGN", "SIGRTMIN-1", "SIGRTMAX+1", "SIGRTMIN+31", "SIGRTMAX-31", "SIGRTMIN+", "RTMIN+٣",
-     "32", "33"],
+     "SIG_IGN", "SIGRTMIN-1", "SIGRTMAX+1", "SIGRTMIN+31", "SIGRTMAX-31", "SIGRTMAX-35", "SIGRTMIN+",
+     "RTMIN+٣",     "32", "33"],
 )  # fmt: skip
 def test_what_is_no_signal_is_refused_with_what_works(text: str) -> None:
     line = refusal(parse_signal, text)
@@ -438,9 +436,7 @@ def test_a_name_that_nothing_can_have_is_refused_with_why(text: str, why: str) -
 @given(text=any_text | near_text)
 @example(text="9" * 5000)  # int() refuses more than 4300 digits with a ValueError
 @example(text="\ud800")
-def test_whatever_is_written_gives_a_value_or_one_line(
-    parse: Callable[[str], object], text: str
-) -> None:
+def test_whatever_is_written_gives_a_value_or_one_line(parse: Callable[[str], object], text: str) -> None:
     try:
         parse(text)
     except UsageError as refused:
@@ -527,9 +523,7 @@ def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_si
     assert asked.verbosity == 0
 
 
-@pytest.mark.parametrize(
-    "value", [Size(1), Share(1.0), Settings(names=("a",), max_memory=Size(1))], ids=type
-)
+@pytest.mark.parametrize("value", [Size(1), Share(1.0), Settings(names=("a",), max_memory=Size(1))], ids=type)
 def test_settings_can_not_change_while_it_runs(value: object) -> None:
     field = next(iter(type(value).__slots__))  # type: ignore[attr-defined]
     with pytest.raises(AttributeError):

@@ -12,6 +12,7 @@ import tempfile
 import termios
 import traceback
 import tty
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -358,8 +359,11 @@ def test_a_line_of_which_only_the_beginning_was_written_does_not_spoil_the_next(
 # --- where the descriptor can't be opened again -----------------------------------------------
 
 
-def as_another_user(descriptor: int, check: Callable[[], None], *, own_terminal: bool) -> None:
-    """Runs the check in a child that may write to the descriptor, but not open it again."""
+def as_another_user(descriptor: int, check: Callable[[], None], controlling: int | None = None) -> None:
+    """Runs the check in a child that may write to the descriptor, but not open it again.
+
+    The terminal `controlling` is the one that /dev/tty means in the child.
+    """
     os.fchmod(descriptor, 0)
     child = os.fork()
     if child == 0:
@@ -368,8 +372,8 @@ def as_another_user(descriptor: int, check: Callable[[], None], *, own_terminal:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(15)
             os.setsid()
-            if own_terminal:
-                fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+            if controlling is not None:
+                fcntl.ioctl(controlling, termios.TIOCSCTTY, 0)
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
             if os.getuid() == 0:
                 os.setgroups([])
@@ -409,13 +413,13 @@ def test_a_full_pipe_of_another_user_never_blocks(pipe: tuple[int, int]) -> None
         write(sink, "x" * select.PIPE_BUF)
         assert len(drain(reader)) == select.PIPE_BUF
 
-    as_another_user(writer, check, own_terminal=False)
+    as_another_user(writer, check)
 
 
 @linux_only
-@pytest.mark.parametrize("own_terminal", [False, True])
+@pytest.mark.parametrize("dev_tty", ["none", "this", "another"])
 def test_a_terminal_of_another_user_that_nobody_reads_never_blocks(
-    terminal: tuple[int, int], own_terminal: bool
+    terminal: tuple[int, int], dev_tty: str
 ) -> None:
     reader, writer = terminal
 
@@ -424,12 +428,16 @@ def test_a_terminal_of_another_user_that_nobody_reads_never_blocks(
         sink = open_sink({}, writer)
         descriptors = Path("/proc/self/fd").iterdir()
         links = [str(link.readlink()) for link in descriptors if link.is_symlink()]
-        assert ("/dev/tty" in links) == own_terminal
+        assert ("/dev/tty" in links) == (dev_tty == "this")
         write(sink, "first")
         assert read_until(reader, b"\n") == b"first\r\n"
         check_unread_terminal(sink, reader)
 
-    as_another_user(writer, check, own_terminal=own_terminal)
+    other_reader, other_writer = pty.openpty()
+    controlling = {"none": None, "this": writer, "another": other_writer}[dev_tty]
+    as_another_user(writer, check, controlling)
+    os.close(other_reader)
+    os.close(other_writer)
 
 
 @linux_only
@@ -446,7 +454,7 @@ def test_a_stopped_terminal_of_another_user_never_blocks(terminal: tuple[int, in
         told = b"1 line was dropped because nobody read it\r\nlast\r\n"
         assert read_until(reader, b"last\r\n") == told
 
-    as_another_user(writer, check, own_terminal=False)
+    as_another_user(writer, check)
 
 
 @linux_only
@@ -467,7 +475,7 @@ def test_a_terminal_of_another_user_that_is_filled_by_odd_lengths_never_blocks(
             assert sink.dropped == 2
             drain(reader)
 
-    as_another_user(writer, check, own_terminal=False)
+    as_another_user(writer, check)
 
 
 # --- closed descriptors -----------------------------------------------------------------------
@@ -655,8 +663,11 @@ def test_a_journal_that_comes_back_at_its_path_is_found_again(
         write(sink, "read again")
         assert read_fields(back)["MESSAGE"] == b"2 lines were dropped because nobody read them"
         assert read_fields(back)["MESSAGE"] == b"read again"
-    with pytest.raises(OSError, match="refused"):
-        JournalSink(str(directory / "journal"))
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always")
+        with pytest.raises(OSError, match="refused"):
+            JournalSink(str(directory / "journal"))
+    assert left_open == []
 
 
 @pytest.mark.usefixtures("journal")

@@ -1,0 +1,194 @@
+"""One unit as a target, over all its invocations: what is open for it, and the way to it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from memmon_systemd.act import UnitActor
+from memmon_systemd.bus import Backoff, BusError
+from memmon_systemd.cgroup import Found, Hierarchy
+from memmon_systemd.gauge import Gauge
+from memmon_systemd.policy import State
+from memmon_systemd.settings import Settings, Share
+from memmon_systemd.source import Loop
+from memmon_systemd.systemd import Invocation, Manager
+from memmon_systemd.target import NEVER, Outcome, Target
+from memmon_systemd.unitgauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_ladder
+
+DEFAULT_REPEAT_S: Final = 90.0
+"""Where the unit has no TimeoutStopSec= or an unlimited one: systemd's own default for it."""
+_FILE_TRIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class UnitContext:
+    """What all units of one manager share."""
+
+    settings: Settings
+    manager: Manager
+    hierarchy: Hierarchy
+    actor: UnitActor
+    loop: Loop
+
+
+class UnitTarget(Target):
+    """One unit. It is `waiting` while it has no cgroup."""
+
+    __slots__ = (
+        "_backoff",
+        "_bus_unit",
+        "_context",
+        "_events",
+        "_invocation",
+        "_on_gone",
+        "_tries",
+        "found",
+        "has_run",
+        "has_stopped",
+        "muted_until_s",
+    )
+
+    def __init__(self, context: UnitContext, name: str, on_gone: Callable[[UnitTarget, float], None]) -> None:
+        """A unit that is waited for; `on_gone` is told when its cgroup goes."""
+        super().__init__(name, name, DEFAULT_REPEAT_S)
+        self._context = context
+        self._on_gone = on_gone
+        self._bus_unit = context.manager.unit(name)
+        self._backoff = Backoff()
+        self._invocation = Invocation()
+        self._events: io.FileIO | None = None
+        self._tries = 0
+        self.found: Found | None = None
+        """The cgroup that is measured."""
+        self.has_run = False
+        self.has_stopped = False
+        """Whether it ran and has stopped for good, as far as anybody asked: `note_stop`."""
+        self.muted_until_s = NEVER
+        """When to listen to memory.events again; never, if it is listened to now."""
+
+    @property
+    def awaits_files(self) -> bool:
+        """Whether its cgroup is there and memory.current isn't, yet."""
+        return self.found is None and self._tries > 0
+
+    def try_begin(self, found: Found, now_s: float) -> None:
+        """Measure the invocation whose cgroup was found; without its files yet, try again later.
+
+        systemd makes a cgroup first and enables the memory controller in it a moment later.
+        """
+        gauge = self._open_gauge(found)
+        if gauge is None:
+            self._tries += 1
+            return
+        self.found = found
+        self.has_run, self.has_stopped = True, False
+        self._ask_for_invocation()
+        settings = self._context.settings
+        self.repeat_s = settings.repeat_s or self._invocation.timeout_stop_s or DEFAULT_REPEAT_S
+        gauge.look_closer()
+        self.begin(gauge, now_s)
+        if isinstance(gauge, UnitGauge):
+            self._events = io.FileIO(found.directory / "memory.events")
+            self.listen()
+        self._context.loop.report.began(self)
+
+    def is_same(self) -> bool:
+        """Whether systemd still has the invocation that was measured; taken so if it can't say."""
+        known = self._invocation.identity
+        try:
+            self._invocation = self._context.manager.invocation(self._bus_unit)
+        except BusError:
+            return True  # Why systemd doesn't answer is said with the signal that goes without it.
+        return known in (b"", self._invocation.identity)
+
+    def act(self, now_s: float) -> Outcome:
+        """KillUnit or TryRestartUnit, else the signal by pidfd."""
+        if self.found is None:
+            return Outcome(done=False, what="its cgroup is gone")
+        actor, directory = self._context.actor, self.found.directory
+        return actor.ask(self._bus_unit, self._invocation, directory, self._backoff, now_s)
+
+    def lost(self, now_s: float) -> None:
+        """The cgroup is gone: close what belongs to it, and wait for the next."""
+        self._unlisten()
+        for held in (self.gauge, self._events):
+            if held is not None:
+                held.close()
+        self.gauge = self._events = self.found = None
+        self.due_s = self.muted_until_s = NEVER
+        self.enter(State.WAITING, now_s)
+        self._context.loop.report.waiting(self.name, self.name, "it stopped")
+        self._on_gone(self, now_s)
+
+    def forget_tries(self) -> None:
+        """There is no cgroup (any more) that could get its files later."""
+        self._tries = 0
+
+    def note_stop(self) -> None:
+        """Ask whether it has stopped for good; only its manager knows, no cgroup comes or goes then."""
+        try:
+            self.has_stopped = self._context.manager.has_stopped(self._bus_unit)
+        except BusError as error:
+            self._context.loop.report.warn(f"{self.name}: {error}", self.name)
+
+    def follow_limit(self, now_s: float) -> None:
+        """Take the limit that is in force now, where the threshold is a share of it."""
+        context, gauge = self._context, self.gauge
+        if gauge is None or self.found is None or not isinstance(context.settings.max_memory, Share):
+            return
+        ladder = unit_ladder(self.found.directory, context.hierarchy, context.settings)
+        if ladder != gauge.ladder:
+            gauge.climb(ladder)
+            gauge.look_closer()
+            self.due_s = now_s
+            context.loop.report.limit_changed(self)
+
+    def wake(self, now_s: float) -> None:
+        """Look now, for memory.events changed; then leave it alone for an interval.
+
+        A throttled unit raises 85 events in 0.1 s.
+        """
+        self.due_s = now_s
+        self._unlisten()
+        self.muted_until_s = now_s + self._context.settings.interval_s
+
+    def listen(self) -> None:
+        """Wake at the next change of memory.events; reading it ends the last one (kernfs poll)."""
+        self.muted_until_s = NEVER
+        if self._events is None:
+            return
+        try:
+            self._events.seek(0)
+            self._events.read(256)
+        except OSError:
+            return  # The cgroup is gone; the next look says so.
+        self._context.loop.waiter.watch(self._events.fileno(), self, urgent=True)
+
+    def _unlisten(self) -> None:
+        if self._events is not None:
+            self._context.loop.waiter.unwatch(self._events.fileno())
+
+    def _ask_for_invocation(self) -> None:
+        try:
+            self._invocation = self._context.manager.invocation(self._bus_unit)
+        except BusError as error:
+            self._invocation = Invocation()
+            self._context.loop.report.warn(f"{self.name}: {error}; it is measured all the same", self.name)
+
+    def _open_gauge(self, found: Found) -> Gauge | None:
+        """A gauge by the unit's files; by its processes where these don't come; None: not yet."""
+        context = self._context
+        try:
+            return open_unit_gauge(found.directory, context.hierarchy, context.settings)
+        except OSError as error:
+            if context.hierarchy.memory and self._tries < _FILE_TRIES:
+                return None
+            why = f"{error.filename}: {error.strerror}" if context.hierarchy.memory else "cgroup v1"
+        metric = context.settings.metric
+        instead = f" instead of {metric.value}" if metric is not None else ""
+        sentence = f"no memory controller ({why}): the RSS of its processes is added up{instead}"
+        context.loop.report.warn(f"{self.name}: {sentence}", self.name)
+        return open_sum_gauge(found.directory, context.hierarchy, context.settings)

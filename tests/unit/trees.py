@@ -1,0 +1,211 @@
+"""Trees of cgroup files in a directory, and monitors of what is in them.
+
+Gauges, inotify, poll(2) and files are real. Time only passes where the monitor waits, and of the service
+manager there is no more than its answers.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, cast
+
+import pytest
+
+from memmon_systemd.act import UnitActor
+from memmon_systemd.bus import BusError
+from memmon_systemd.cgroup import Hierarchy
+from memmon_systemd.cli import parse
+from memmon_systemd.libc import Libc
+from memmon_systemd.monitor import Monitor
+from memmon_systemd.notify import Notifier
+from memmon_systemd.processes import by_proc
+from memmon_systemd.report import Report
+from memmon_systemd.slicewatch import SliceWatch
+from memmon_systemd.source import Loop, Source
+from memmon_systemd.systemd import Invocation, Manager, Unit
+from memmon_systemd.target import Clock, Roster, Target, Waiter
+from memmon_systemd.units import UnitTarget, UnitWatch
+
+MIB: Final = 1 << 20
+FOREVER_S: Final = 3600.0
+STAT_KEYS: Final = ("anon", "file", "slab_reclaimable", "inactive_anon", "inactive_file", "active_file")
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="cgroups, inotify and /proc are Linux'")
+
+
+def use(directory: Path, current_bytes: int, **stat_bytes: int) -> None:
+    """Let a cgroup use this much; what memory.stat isn't told to hold is 0 there, so not reclaimable."""
+    lines = (f"{key} {stat_bytes.get(key, 0)}\n" for key in STAT_KEYS)
+    (directory / "memory.stat").write_text("".join(lines))
+    (directory / "memory.current").write_text(f"{current_bytes}\n")
+
+
+def make_cgroup(directory: Path, current_bytes: int, pids: Iterable[int] = ()) -> Path:
+    """A cgroup of a unit with the files that are read, those of the memory controller included."""
+    directory.mkdir(parents=True)
+    (directory / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n")
+    use(directory, current_bytes)
+    return directory
+
+
+class TestClock:
+    """Seconds that go forward as they are told."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class SteppingWaiter(Waiter):
+    """Where no descriptor is ready, the clock goes forward instead of anybody waiting."""
+
+    def __init__(self, clock: TestClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.end_s = clock.now_s
+        self.waits_s: list[float] = []
+        self.on_wait: Callable[[float], None] | None = None
+
+    def wait(self, longest_s: float, clock: Clock) -> bool:
+        if super().wait(0.0, clock):
+            return True
+        self.waits_s.append(longest_s)
+        assert not self.waits_s[-1000:] == [0.0] * 1000, "it spins"
+        waited_s = min(longest_s, self.end_s - self.clock.now_s)
+        self.clock.now_s += waited_s
+        if self.on_wait is not None:
+            self.on_wait(waited_s)
+        return False
+
+    def listens_to(self, owner: object) -> bool:
+        return owner in self._owners.values()
+
+
+@dataclass
+class Log:
+    """The lines that a user would read, with their journal fields."""
+
+    lines: list[str] = field(default_factory=list)
+    fields: list[dict[str, str]] = field(default_factory=list)
+    dropped: int = 0
+
+    def write(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        self.lines.append(message)
+        self.fields.append(dict(fields) | {"PRIORITY": str(priority)})
+
+    def having(self, words: str) -> list[str]:
+        return [line for line in self.lines if words in line]
+
+
+class StandInManager(Manager):
+    """Answers as a test tells it to, and keeps what it was asked to do."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.invocations: dict[str, Invocation] = {}
+        self.stopped: set[str] = set()
+        self.not_loaded: set[str] = set()
+        self.failure: Exception | None = None
+        self.asked: list[tuple[float, str]] = []
+        """When it was asked to do what: "kill app.service main 15"."""
+        self.questions = 0
+        self.on_question: Callable[[], None] | None = None
+
+    def unit(self, name: str) -> Unit:
+        return Unit(name, (b"", b"", b""), (b"", b"", b""))
+
+    def load(self, name: str) -> tuple[str, bool]:
+        if self.failure:
+            raise self.failure
+        return name, name not in self.not_loaded
+
+    def invocation(self, unit: Unit) -> Invocation:
+        self.questions += 1
+        if self.on_question:
+            self.on_question()
+        if self.failure:
+            raise self.failure
+        return self.invocations.get(unit.name, Invocation(b"first", 4_194_305, 90.0))
+
+    def has_stopped(self, unit: Unit) -> bool:
+        return unit.name in self.stopped
+
+    def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
+        self._do(f"kill {unit.name} {whom} {signal_number}")
+
+    def restart(self, unit: Unit) -> None:
+        self._do(f"restart {unit.name}")
+
+    def start_again(self, name: str) -> None:
+        """Let a unit be in another invocation from now on."""
+        known = self.invocations.get(name, Invocation(b"first", 4_194_305, 90.0))
+        self.invocations[name] = replace(known, identity=known.identity + b"'")
+
+    def _do(self, what: str) -> None:
+        if self.failure:
+            raise self.failure
+        self.asked.append((self.clock(), what))
+
+
+class House:
+    """A monitor of the units in a tree of files, from the arguments of a command line."""
+
+    def __init__(
+        self, top: Path, arguments: str, *, memory: bool = True, notifier: Notifier | None = None
+    ) -> None:
+        self.settings = parse(arguments.split())
+        self.top = top
+        self.clock = TestClock()
+        self.log = Log()
+        self.manager = StandInManager(self.clock)
+        self.waiter = SteppingWaiter(self.clock)
+        self.notifier = notifier or Notifier(None, None, None)
+        self.loop = Loop(Roster(), self.waiter, Report(self.settings, self.log, self.notifier))
+        hierarchy = Hierarchy(top, memory)
+        self.watch = SliceWatch(Libc(), top)
+        actor = UnitActor(self.manager, by_proc(), self.settings)
+        self.units = UnitWatch(
+            self.settings, self.manager, hierarchy, self.watch, actor, self.loop, "/"
+        )
+        self.monitor = self.monitor_of([self.units])
+
+    def monitor_of(self, sources: Sequence[Source]) -> Monitor:
+        return Monitor(self.settings, sources, self.loop, self.notifier, self.clock)
+
+    def make(self, name: str, mib: float, where: str = "system.slice", pids: Iterable[int] = ()) -> Path:
+        """Start a unit."""
+        return make_cgroup(self.top / where / name, int(mib * MIB), pids)
+
+    def advance(self, seconds: float) -> None:
+        """Let the monitor work for so long."""
+        self.waiter.end_s = self.clock.now_s + seconds
+        while self.clock.now_s < self.waiter.end_s and not self.monitor.stopping:
+            self.monitor.turn()
+        self.monitor.look_around()
+
+    @property
+    def targets(self) -> list[Target]:
+        found: list[Target] = []
+        target = self.loop.roster.first
+        while target is not None:
+            found.append(target)
+            target = target.next
+        return found
+
+    def target(self, name: str) -> UnitTarget:
+        return cast(UnitTarget, next(target for target in self.targets if target.name == name))
+
+    @property
+    def asked(self) -> list[str]:
+        return [what for _, what in self.manager.asked]
+
+    def close(self) -> None:
+        for target in self.targets:
+            cast(UnitTarget, target).release()
