@@ -1,0 +1,75 @@
+"""Fixtures that start real processes and end every one of them, by its own PID."""
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Any: the options are those of the class that is started, which checks their names itself.
+from tests.process.kit import MonitorProcess
+from tests.process.leaker import Crowd, Leaker, build_leaker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def linux() -> None:
+    if sys.platform != "linux":
+        pytest.skip("tests with real processes need Linux: prctl, signalfd, /proc")
+
+
+@pytest.fixture(scope="session")
+def leaker_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_leaker(tmp_path_factory.mktemp("leaker"))
+
+
+@pytest.fixture
+def processes() -> Iterator[ExitStack]:
+    """What is pushed here is ended after the test, last started first."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def start_leaker(leaker_program: Path, tmp_path: Path, processes: ExitStack) -> Callable[..., Leaker]:
+    """`start_leaker(name, mib=…, grow_kib_s=…, ignore=…, uid=…)`, see Leaker.start."""
+
+    def start(name: str, **options: Any) -> Leaker:
+        leaker = Leaker.start(leaker_program, tmp_path, name, **options)
+        processes.callback(leaker.kill)
+        return leaker
+
+    return start
+
+
+@pytest.fixture
+def start_crowd(leaker_program: Path, tmp_path: Path, processes: ExitStack) -> Callable[..., Crowd]:
+    """`start_crowd(name, count, mib=…, ignore=…, uid=…)`, see Crowd.start."""
+
+    def start(name: str, count: int, **options: Any) -> Crowd:
+        crowd = Crowd.start(leaker_program, tmp_path, name, count, **options)
+        processes.callback(crowd.kill)
+        return crowd
+
+    return start
+
+
+@pytest.fixture
+def start_monitor(tmp_path: Path, processes: ExitStack) -> Callable[..., MonitorProcess]:
+    """`start_monitor(*arguments, prefix=…, environment=…)`, see MonitorProcess."""
+
+    def start(*arguments: str, **options: Any) -> MonitorProcess:
+        return processes.enter_context(MonitorProcess(tmp_path, *arguments, **options))
+
+    return start
+
+
+@pytest.fixture
+def another_uid() -> int:
+    """A user who isn't the one that runs the tests; to become that user takes root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a process of another user can be started by nobody else")
+    return pwd.getpwnam("nobody").pw_uid
