@@ -1,0 +1,25 @@
+# Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
+.PHONY: help demo test lint clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
+	@echo "make test   every check and test that this machine can run"
+	@echo "make lint   ruff and mypy alone"
+	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
+
+demo:
+	@bash .ci/setup
+	@.venv/bin/python demo/demo.py
+
+test:
+	@bash .ci/setup test
+	@.venv/bin/python .ci/test.py
+
+lint:
+	@bash .ci/setup
+	@.venv/bin/python .ci/test.py ruff mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.vm/*' -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""A service for the tests: does what it is told by a FIFO, and writes down what happens to it.
+
+    python3 -IS leaky.py DIRECTORY [ORDER...]
+
+DIRECTORY/orders is the FIFO; the orders on the command line are obeyed at each start. Each line of
+DIRECTORY/said is the monotonic time in seconds, the PID, and what was done or which signal came.
+
+    grow MIB    take this much more memory and touch it
+    free        give all of that back
+    cache MIB   read a file of this size again and again, so that it stays in the page cache; 0 ends that
+    ignore      go on after SIGTERM
+    drain S     take so many seconds to end after SIGTERM
+    child       make a child that takes the same orders by DIRECTORY/child, and does not end with this one
+"""
+
+import mmap
+import os
+import select
+import signal
+import sys
+import time
+
+MIB = 1 << 20
+NAMES = {"SIGTERM": 15, "SIGUSR1": 10, "SIGUSR2": 12, "SIGHUP": 1}
+
+
+class Service:
+    """One process of the service and its orders."""
+
+    def __init__(self, directory: str, orders: str) -> None:
+        """Takes orders from the FIFO of that name, which is made if need be."""
+        self.directory = directory
+        self.pages: list[mmap.mmap] = []
+        self.cached_file = -1
+        self.ignores = False
+        self.drain_s = 0.0
+        self.orders = open_fifo(f"{directory}/{orders}")
+        for name, number in NAMES.items():
+            signal.signal(number, lambda *_, name=name: self.signalled(name))
+        self.say("started")
+
+    def say(self, what: str) -> None:
+        """Writes a line, whole or not at all."""
+        said = os.open(f"{self.directory}/said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.write(said, f"{time.monotonic():.3f} {os.getpid()} {what}\n".encode())
+        os.close(said)
+
+    def signalled(self, name: str) -> None:
+        """Ends by SIGTERM, unless it was told to ignore that."""
+        self.say(name)
+        if name == "SIGTERM" and not self.ignores:
+            time.sleep(self.drain_s)
+            os._exit(0)
+
+    def run(self) -> None:
+        """Obeys until it is signalled."""
+        poll = select.poll()
+        poll.register(self.orders, select.POLLIN)
+        while True:
+            if poll.poll(None if self.cached_file < 0 else 0):
+                for order in os.read(self.orders, 4096).decode().splitlines():
+                    self.obey(order)
+            if self.cached_file >= 0:
+                read_whole(self.cached_file)
+
+    def obey(self, order: str) -> None:
+        """Does one of the things that the module's text lists, then says so."""
+        word, _, value = order.partition(" ")
+        if word == "grow":
+            self.pages.append(touched(int(value) * MIB))
+        elif word == "free":
+            while self.pages:
+                self.pages.pop().close()
+        elif word == "cache":
+            self.cached_file = open_holes(f"{self.directory}/file", int(value) * MIB)
+        elif word == "ignore":
+            self.ignores = True
+        elif word == "drain":
+            self.drain_s = float(value)
+        elif word == "child":
+            if os.fork() == 0:
+                Service(self.directory, "child").run()
+        else:
+            order = f"unknown order {order!r}"
+        self.say(order)
+
+
+def open_fifo(path: str) -> int:
+    """Opens a FIFO for writing too, so that it never has an end."""
+    if not os.path.exists(path):
+        os.mkfifo(path, 0o666)
+    return os.open(path, os.O_RDWR)
+
+
+def touched(size_bytes: int) -> mmap.mmap:
+    """Memory that the kernel really had to give."""
+    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for start in range(0, size_bytes, mmap.PAGESIZE):
+        pages[start] = 1
+    return pages
+
+
+def open_holes(path: str, size_bytes: int) -> int:
+    """Opens a file without a block on the disk: its page cache is memory like any other."""
+    if not size_bytes:
+        return -1
+    holes = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    os.truncate(holes, size_bytes)
+    return holes
+
+
+def read_whole(file: int) -> None:
+    """Reads a file from its beginning to its end."""
+    os.lseek(file, 0, os.SEEK_SET)
+    while os.read(file, MIB):
+        pass
+
+
+def main() -> None:
+    """Obeys the command line, then the FIFO."""
+    service = Service(sys.argv[1], "orders")
+    for order in sys.argv[2:]:
+        service.obey(order)
+    service.run()
+
+
+main()

@@ -1,0 +1,195 @@
+"""The root disk, kernel and initrd of the test machine: made once per recipe, then cached.
+
+mmdebstrap makes a root directory from Debian's archive, `mke2fs -d` makes an ext4 image of it.
+Both need root, and only for as long as an image is built; booting one doesn't.
+
+What the cache holds, below `.vm/` in the repository: one directory for each suite and recipe,
+named after the suite and a hash of everything that decides what is in the image.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SUITES = ("bookworm", "trixie")
+
+PACKAGES = (
+    # A machine that boots with systemd, D-Bus, a user manager and polkit.
+    *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "kmod"),
+    *("dbus", "dbus-user-session", "libpam-systemd", "polkitd", "procps"),
+    # What memory-monitor runs on, and what installs it.
+    *("python3", "python3-pystemd", "python3-psutil"),
+    *("python3-setuptools", "python3-wheel", "python3-installer"),
+    # What the tests use.
+    *("python3-pytest", "strace"),
+)
+
+# Written before the packages are installed: an initrd of only what the test machine has boots
+# sooner.
+EARLY_FILES = {
+    "etc/initramfs-tools/conf.d/vm": "MODULES=list\n",
+    "usr/share/initramfs-tools/modules.d/vm": "virtio_pci\nvirtio_blk\next4\n",
+}
+
+FILES = {
+    "etc/hostname": "vm\n",
+    "etc/hosts": "127.0.0.1 localhost vm\n",
+    # A fixed machine ID: without one every run would be a first boot, which presets all units.
+    "etc/machine-id": "6d656d6f72796d6f6e69746f72766d31\n",
+    # Lingering: the user manager of `tester` starts at boot.
+    "var/lib/systemd/linger/tester": "",
+    "etc/systemd/system/vm-job.service": """\
+[Unit]
+Description=The job that this machine was booted for
+After=multi-user.target user@1000.service
+Wants=user@1000.service
+FailureAction=poweroff-force
+
+[Service]
+# Type=exec: with oneshot the job would be a part of booting, which then never ends.
+Type=exec
+ExecStart=/bin/sh -c 'tar -x -f /dev/vdb -C / --keep-directory-symlink && exec /bin/bash /srv/vm-job'
+StandardOutput=file:/dev/ttyS1
+StandardError=inherit
+# A test may fill the memory: the kernel then has to leave the job itself alone, and systemd must
+# not end it because a process of a test was killed.
+OOMScoreAdjust=-900
+OOMPolicy=continue
+TasksMax=infinity
+""",
+}
+
+MASKED_UNITS = (
+    # The console is a log, nobody logs in there.
+    *("serial-getty@ttyS0.service", "getty@tty1.service"),
+    # Nothing but the tests should load the machine.
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer"),
+    *("e2scrub_all.timer", "e2scrub_reap.service"),
+    # No test needs these, and starting a process takes half a second here.
+    *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount"),
+    *("sys-kernel-tracing.mount", "sys-fs-fuse-connections.mount", "modprobe@drm.service"),
+    *("modprobe@fuse.service", "modprobe@efi_pstore.service", "systemd-pstore.service"),
+    *("systemd-binfmt.service", "systemd-sysusers.service", "systemd-random-seed.service"),
+    *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+    *("systemd-remount-fs.service",),
+)
+
+LINKS = {
+    **{f"etc/systemd/system/{unit}": "/dev/null" for unit in MASKED_UNITS},
+    "etc/systemd/system/multi-user.target.wants/vm-job.service": "../vm-job.service",
+}
+
+# Run in the root directory as its root.
+COMMANDS = (("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", "tester"),)
+
+# Sparse: the image takes on disk what is in it, about 0.6 GiB.
+IMAGE_SIZE = "3G"
+
+
+class BuildError(Exception):
+    """The image can't be built; the message is one line, or one line and a tool's last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a machine boots from, as paths on the host."""
+
+    root: Path
+    kernel: Path
+    initrd: Path
+
+
+def recipe_hash(suite: str) -> str:
+    """Names what is in an image of `suite`: it changes when anything above changes."""
+    recipe = (suite, PACKAGES, EARLY_FILES, FILES, LINKS, COMMANDS, IMAGE_SIZE)
+    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+
+
+def image_for(suite: str, cache: Path) -> Image:
+    """Gives the image of `suite`, building it if the cache has none for the present recipe.
+
+    Images of older recipes of the suite are removed. Raises BuildError.
+    """
+    directory = cache / f"{suite}-{recipe_hash(suite)}"
+    with _only_one_builder(suite, cache):
+        if not directory.exists():
+            for outdated in cache.glob(f"*{suite}-*/"):
+                shutil.rmtree(outdated)
+            _build(suite, directory)
+    return Image(directory / "root.ext4", directory / "vmlinuz", directory / "initrd.img")
+
+
+@contextmanager
+def _only_one_builder(suite: str, cache: Path) -> Iterator[None]:
+    cache.mkdir(exist_ok=True)
+    # The cache keeps itself out of git.
+    (cache / ".gitignore").write_text("*\n")
+    with (cache / f"{suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(suite: str, directory: Path) -> None:
+    if os.geteuid() != 0:
+        raise BuildError("building the image needs root, once: run this with sudo")
+    print(f"building the Debian {suite} image in {directory}, once (minutes)", file=sys.stderr)
+    # Renamed when complete: an interrupted build leaves nothing that looks like an image.
+    with tempfile.TemporaryDirectory(prefix=f"building-{suite}-", dir=directory.parent) as work:
+        root, image = Path(work, "root"), Path(work, "image")
+        image.mkdir()
+        _make_root(suite, root)
+        _configure(root)
+        for name in ("vmlinuz", "initrd.img"):
+            shutil.copy(root / name, image / name)
+        size = ("-d", str(root), str(image / "root.ext4"), IMAGE_SIZE)
+        _run("mke2fs", "-q", "-t", "ext4", *size)
+        image.rename(directory)
+
+
+def _make_root(suite: str, root: Path) -> None:
+    with tempfile.TemporaryDirectory() as early:
+        # sync-in gives `/` the mode of the directory that it copies.
+        Path(early).chmod(0o755)
+        _write_files(Path(early), EARLY_FILES)
+        _run(
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            f"--essential-hook=sync-in {early} /",
+            suite,
+            str(root),
+        )
+
+
+def _configure(root: Path) -> None:
+    for command in COMMANDS:
+        _run("chroot", str(root), *command)
+    _write_files(root, FILES)
+    for name, target in LINKS.items():
+        link = root / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+
+
+def _write_files(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _run(*command: str) -> None:
+    """Runs a tool silently; its last lines are shown if it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        last_lines = "\n".join(done.stdout.splitlines()[-15:])
+        raise BuildError(f"{command[0]} failed with status {done.returncode}:\n{last_lines}")

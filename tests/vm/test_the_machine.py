@@ -1,0 +1,56 @@
+"""The machine itself: what the other tests here take for granted."""
+
+import subprocess
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def output_of(*command: str) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+
+def as_tester(*command: str) -> str:
+    environment = ("env", "XDG_RUNTIME_DIR=/run/user/1000")
+    return output_of("runuser", "-u", "tester", "--", *environment, *command)
+
+
+def test_systemd_is_process_1_and_no_unit_has_failed() -> None:
+    assert Path("/proc/1/comm").read_text() == "systemd\n"
+    assert output_of("systemctl", "--failed", "--plain", "--no-legend") == ""
+    assert output_of("systemctl", "is-system-running", "--wait") == "running"
+
+
+def test_a_unit_has_its_memory_counted_and_can_be_limited() -> None:
+    cgroup = CGROUPS / "system.slice" / "systemd-journald.service"
+    assert int((cgroup / "memory.current").read_text()) > 0
+    assert (cgroup / "memory.max").read_text() == "max\n"
+
+
+def test_the_whole_tree_of_cgroups_is_version_2() -> None:
+    assert output_of("stat", "--file-system", "--format=%T", str(CGROUPS)) == "cgroup2fs"
+    assert "memory" in (CGROUPS / "cgroup.controllers").read_text().split()
+
+
+def test_memory_pressure_is_measured() -> None:
+    assert Path("/proc/pressure/memory").read_text().startswith("some avg10=")
+
+
+def test_a_user_has_a_service_manager_that_starts_units_with_memory_counted() -> None:
+    assert as_tester("systemctl", "--user", "is-system-running", "--wait") == "running"
+    own_memory = "cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.current"
+    run = ("systemd-run", "--user", "--quiet", "--pipe", "--wait")
+    assert int(as_tester(*run, "sh", "-c", own_memory)) > 0
+
+
+def test_the_journal_tells_who_logged() -> None:
+    output_of("systemd-run", "--quiet", "--wait", "--unit=speaker", "echo", "hello from a unit")
+    output_of("journalctl", "--sync")
+    said = output_of("journalctl", "--unit=speaker", "--output=cat")
+    assert "hello from a unit" in said.splitlines()
+
+
+def test_the_command_is_the_installed_package_and_not_the_source() -> None:
+    where = "import memmon_systemd; print(memmon_systemd.__file__)"
+    assert output_of("python3", "-P", "-c", where).startswith("/usr/local/lib/python3")
+    assert output_of("/usr/bin/memory-monitor", "--version").startswith("memory-monitor ")
