@@ -78,7 +78,9 @@ class Report:
         self._say(Event.WAITING, f"{name}: waiting: {why}", unit=unit, state=State.WAITING)
 
     def began(self, target: Target) -> None:
-        """A unit or process is measured from now on."""
+        """A unit or process is measured from now on; one that is over already gets that line instead."""
+        if target.gauge is not None and target.gauge.usage_bytes > target.gauge.ladder.limit_bytes:
+            return
         self._say_of(Event.BEGAN, target, f"{self._usage(target)} of {self._limit(target)}")
 
     def over(self, target: Target) -> None:

@@ -39,9 +39,9 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     if notifier.problem:
         report.warn(notifier.problem)
     _allow_many_descriptors()
-    report.started(__version__)
     resolver = Resolver(settings, environ, loop)
     monitor = Monitor(settings, resolver.sources(), loop, notifier)
+    report.started(__version__)
     if settings.once:
         return _once(monitor)
     _stop_on_signals(monitor, loop.waiter)

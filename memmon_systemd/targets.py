@@ -140,10 +140,7 @@ class Resolver:
             raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
         if systemd.units.contains_monitor(own_name):
             raise UsageError(f"'{own_name}' is what memory-monitor itself runs in: run it from elsewhere")
-        systemd.units.add_name(own_name)
-        if not loaded:
-            why = "no unit of that name is loaded yet"
-            self._loop.report.waiting(own_name, own_name, why)
+        systemd.units.add_name(own_name, "it isn't running" if loaded else "there is no such unit yet")
 
     def _connect(self) -> Systemd:
         self.systemd = self.systemd or connect(self._settings, self._environ, self._hierarchy, self._loop)

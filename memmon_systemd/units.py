@@ -26,18 +26,19 @@ class UnitWatch:
         self._top_group = top_group
         self._own_units = cgroup.units_of(cgroup.control_group_of("self") or "", top_group)
         self._targets: dict[str, UnitTarget] = {}
-        self._exact: set[str] = set()
+        self._exact: dict[str, str] = {}
         self._globs: list[str] = []
         self._owners: set[str] = set()
         self._left_out: set[str] = set()
         self._some_have_run = False
+        self._has_looked = False
         if watch.descriptor != NO_DESCRIPTOR:
             context.loop.waiter.watch(watch.descriptor, self)
 
-    def add_name(self, name: str) -> None:
-        """Watch a unit by its full name, whether it runs or not."""
+    def add_name(self, name: str, why_waiting: str) -> None:
+        """Watch a unit by its full name; while it has no cgroup, `why_waiting` is said."""
         if name not in self._exact:
-            self._exact.add(name)
+            self._exact[name] = why_waiting
             self._add(name)
 
     def add_glob(self, pattern: str) -> None:
@@ -61,13 +62,11 @@ class UnitWatch:
     def has_targets(self) -> bool:
         """Whether any of the units has a cgroup now, and each of those that were named exactly."""
         running = {name for name, target in self._targets.items() if target.found is not None}
-        return bool(running) and self._exact <= running
+        return bool(running) and self._exact.keys() <= running
 
     def is_finished(self) -> bool:
         """Whether units were running and all of them have stopped for good."""
-        running = any(target.found is not None for target in self._targets.values())
-        stopped = all(self._targets[name].has_stopped for name in self._exact)
-        return self._some_have_run and not running and stopped
+        return self._some_have_run and all(target.has_stopped for target in self._targets.values())
 
     def wake(self, now_s: float) -> None:
         """The slices have news."""
@@ -78,7 +77,9 @@ class UnitWatch:
         anew = self.due_s == 0.0
         news = self._watch.news(self._is_wanted)
         targets = list(self._targets.values())
-        if anew or news.units or any(target.awaits_files for target in targets):
+        if not self._has_looked:
+            self._begin_to_look(now_s)
+        elif anew or news.units or any(target.awaits_files for target in targets):
             self._rescan(now_s)
         for target in targets:
             if news.limits:
@@ -87,12 +88,21 @@ class UnitWatch:
                 target.listen()
             if self._is_asked_for_stop(target):
                 target.note_stop()
+                if target.has_stopped:
+                    self._let_go(target)
         if self._watch.problem:
             self._context.loop.report.warn(
                 f"{self._watch.problem}; until then the slices are listed at every look"
             )
             self._watch.problem = ""
         self.due_s = self._next_refresh_s(now_s)
+
+    def _begin_to_look(self, now_s: float) -> None:
+        self._has_looked = True
+        self._rescan(now_s)
+        for name, why_waiting in self._exact.items():
+            if self._targets[name].found is None:
+                self._context.loop.report.waiting(name, name, why_waiting)
 
     def _rescan(self, now_s: float) -> None:
         seen = self._watch.scan(self._is_wanted)
@@ -125,12 +135,16 @@ class UnitWatch:
         return target
 
     def _unit_gone(self, target: UnitTarget, now_s: float) -> None:
-        """Let go of a unit that only a pattern named; the next of that name is a new target."""
+        if not self._context.settings.until_stopped:
+            self._let_go(target)
+        self.due_s = now_s
+
+    def _let_go(self, target: UnitTarget) -> None:
+        """Forget a unit that only a pattern named; the next of that name is a new target."""
         if target.name not in self._exact:
             target.ended = True
             del self._targets[target.name]
             self._owners.discard(target.name)
-        self.due_s = now_s
 
     def _leave_out(self, name: str) -> None:
         if name not in self._left_out:
