@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import MutableMapping, Sequence
 from types import FrameType
 
@@ -24,6 +25,8 @@ EXIT_USAGE = 2
 EXIT_OVER = 3
 EXIT_NOT_FOUND = 4
 
+_READY_PAUSE_S = 0.05
+"""The service manager's queue can be full for a moment; a READY that is lost would be a failed start."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,7 +50,8 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     _stop_on_signals(monitor, loop.waiter)
     monitor.look_around()
     kept = _settle(settings, monitor, resolver, report)
-    notifier.ready(report.last_sentence)
+    while not notifier.ready(report.last_sentence) and not monitor.stopping:
+        loop.waiter.wait(_READY_PAUSE_S, time.monotonic)
     monitor.run()
     notifier.stopping("stopping")
     report.stopped(monitor.why_stopped)
@@ -93,6 +97,8 @@ def _end_at_once_on_signals() -> None:
 
     for number in _END_SIGNALS:
         signal.signal(number, end)
+    # A line that a background job writes to a terminal under `stty tostop` would stop the monitor.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _stop_on_signals(monitor: Monitor, waiter: Waiter) -> None:
