@@ -163,7 +163,7 @@ def stat_bytes(stat: bytearray, key: bytes) -> int:
 
 
 def _mount_point(mount: str) -> Path:
-    """The fifth field of a line of mountinfo, where a space is \\040 (proc(5))."""
+    r"""The fifth field of a line of mountinfo, where a space is \040 (proc(5))."""
     return Path(os.fsdecode(os.fsencode(mount.split(" ")[4]).decode("unicode_escape").encode("latin-1")))
 
 

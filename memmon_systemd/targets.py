@@ -133,13 +133,14 @@ class Resolver:
             systemd.units.add_glob(meaning.name)
             return
         from memmon_systemd.bus import BusError
+        from memmon_systemd.units import UNTOUCHABLE
 
         try:
             own_name, loaded = systemd.manager.load(meaning.name)
         except BusError as error:
             raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
-        if systemd.units.contains_monitor(own_name):
-            raise UsageError(f"'{own_name}' is what memory-monitor itself runs in: run it from elsewhere")
+        if systemd.units.is_untouchable(own_name):
+            raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
         systemd.units.add_name(own_name, "it isn't running" if loaded else "there is no such unit yet")
 
     def _connect(self) -> Systemd:
@@ -172,9 +173,10 @@ def connect(
     if hierarchy is None:
         raise StartError("no cgroup hierarchy is mounted below /sys/fs/cgroup: --as process works without")
     watch = SliceWatch(Libc(), hierarchy.directory(top_group))
-    actor = UnitActor(manager, process_table(), settings)
+    table = process_table()
+    actor = UnitActor(manager, table, settings)
     context = UnitContext(settings, manager, hierarchy, actor, loop)
-    return Systemd(manager, UnitWatch(context, watch, top_group))
+    return Systemd(manager, UnitWatch(context, watch, top_group, table.ancestors()))
 
 
 def check_options(settings: Settings, meaning: Meaning) -> None:
@@ -193,6 +195,9 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
             raise UsageError(
                 f"--metric {settings.metric.value}: '{meaning.name}' is a process: use rss or pss"
             )
+        if sys.platform != "linux" and (settings.swap or settings.metric is Metric.PSS):
+            option = "--swap" if settings.swap else "--metric pss"
+            raise UsageError(f"{option}: {sys.platform} doesn't count that for a process: use --metric rss")
     elif settings.metric in _PROCESS_METRICS:
         raise UsageError(
             f"--metric {settings.metric.value}: '{meaning.name}' stands for units:"

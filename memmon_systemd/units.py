@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -14,17 +15,24 @@ from memmon_systemd.unittarget import UnitContext, UnitTarget
 _FILE_PAUSE_S: Final = 0.1
 _STOP_PAUSE_S: Final = 1.0
 
+UNTOUCHABLE: Final = "memory-monitor itself, who runs it, or PID 1 is in it"
+
 
 class UnitWatch:
     """A source of units: named exactly, by globs, or by a process that they own."""
 
-    def __init__(self, context: UnitContext, watch: SliceWatch, top_group: str) -> None:
-        """A watch without names on the units below the control group `top_group`."""
+    def __init__(
+        self, context: UnitContext, watch: SliceWatch, top_group: str, untouchable_pids: Collection[int]
+    ) -> None:
+        """A watch without names on the units below the control group `top_group`.
+
+        Units with one of `untouchable_pids` in them are never watched.
+        """
         self.due_s = 0.0
         self._context = context
         self._watch = watch
         self._top_group = top_group
-        self._own_units = cgroup.units_of(cgroup.control_group_of("self") or "", top_group)
+        self._untouchable = self._units_that_run(untouchable_pids)
         self._targets: dict[str, UnitTarget] = {}
         self._exact: dict[str, str] = {}
         self._globs: list[str] = []
@@ -55,9 +63,9 @@ class UnitWatch:
             self.due_s = 0.0
         return True
 
-    def contains_monitor(self, name: str) -> bool:
-        """Whether this very process runs in the unit: signalling it would be signalling itself."""
-        return name in self._own_units
+    def is_untouchable(self, name: str) -> bool:
+        """Whether the monitor, who runs it, or PID 1 is in the unit: a signal to it could end them."""
+        return name in self._untouchable
 
     def has_targets(self) -> bool:
         """Whether any of the units has a cgroup now, and each of those that were named exactly."""
@@ -112,7 +120,7 @@ class UnitWatch:
             if target.found is not None and seen.get(name) != target.found:
                 target.lost(now_s)
         for name, found in seen.items():
-            if self.contains_monitor(name):
+            if self.is_untouchable(name):
                 self._leave_out(name)
                 continue
             target = self._targets.get(name) or self._add(name)
@@ -121,6 +129,10 @@ class UnitWatch:
                 self._some_have_run = self._some_have_run or target.has_run
                 if isinstance(self._context.settings.max_memory, Share):
                     self._watch.watch_limits(found.directory)
+
+    def _units_that_run(self, pids: Collection[int]) -> set[str]:
+        groups = (cgroup.control_group_of(pid) or "" for pid in pids)
+        return {"-.slice", *(unit for group in groups for unit in cgroup.units_of(group, self._top_group))}
 
     def _is_wanted(self, name: str) -> bool:
         return (
@@ -149,7 +161,7 @@ class UnitWatch:
     def _leave_out(self, name: str) -> None:
         if name not in self._left_out:
             self._left_out.add(name)
-            self._context.loop.report.warn(f"{name} is left out: memory-monitor itself runs in it", name)
+            self._context.loop.report.warn(f"{name} is left out: {UNTOUCHABLE}", name)
 
     def _is_asked_for_stop(self, target: UnitTarget) -> bool:
         return (
