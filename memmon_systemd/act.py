@@ -10,9 +10,10 @@ from typing import Final
 from memmon_systemd import cgroup, proc
 from memmon_systemd.bus import Backoff, BusError
 from memmon_systemd.processes import ProcessTable
-from memmon_systemd.settings import KillWhom, Settings, signal_name
+from memmon_systemd.settings import KillWhom, Settings
 from memmon_systemd.systemd import Invocation, Manager, Unit
 from memmon_systemd.target import Outcome
+from memmon_systemd.words import signal_name
 
 _WHO: Final[Mapping[KillWhom, str]] = {
     KillWhom.MAIN: "the main process",

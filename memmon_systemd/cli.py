@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 from memmon_systemd import __version__, settings
 from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, UsageError
 from memmon_systemd.sink import guard_standard_descriptors
+from memmon_systemd.words import one_line
 
 T = TypeVar("T")
 
@@ -187,5 +188,5 @@ def _one_of(choices: type[T]) -> Callable[[str], T]:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"memory-monitor: {settings.one_line(message)}", file=sys.stderr)
+    print(f"memory-monitor: {one_line(message)}", file=sys.stderr)
     return status

@@ -16,9 +16,10 @@ from memmon_systemd.gauge import Gauge
 from memmon_systemd.ladder import GONE, OVER, UNREADABLE, Rung
 from memmon_systemd.notify import Notifier
 from memmon_systemd.policy import State, Step, decide
-from memmon_systemd.settings import Settings, signal_name
+from memmon_systemd.settings import Settings
 from memmon_systemd.source import Loop, Source
 from memmon_systemd.target import NEVER, Clock, Outcome, Target
+from memmon_systemd.words import signal_name
 
 _OK: Final = State.OK
 """State.OK looks a descriptor up, which is an allocation in Python 3.11; this name isn't."""

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import MutableMapping
 
-from memmon_systemd.settings import one_line
+from memmon_systemd.words import one_line
 
 _WATCHDOG = b"WATCHDOG=1"
 # systemd ignores a longer message as a whole (NOTIFY_BUFFER_MAX in its sources).

@@ -10,10 +10,11 @@ from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.gauge import ProcessGauge
 from memmon_systemd.ladder import Ladder
 from memmon_systemd.processes import Process, ProcessTable
-from memmon_systemd.settings import Metric, Settings, Share, signal_name
+from memmon_systemd.settings import Metric, Settings, Share
 from memmon_systemd.source import Loop
 from memmon_systemd.target import Outcome, Target
 from memmon_systemd.units import UnitWatch
+from memmon_systemd.words import signal_name
 
 
 class ProcessTarget(Target):

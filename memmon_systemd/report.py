@@ -12,9 +12,10 @@ from enum import Enum
 
 from memmon_systemd.notify import Notifier
 from memmon_systemd.policy import State
-from memmon_systemd.settings import Settings, format_bytes, format_seconds, signal_name
+from memmon_systemd.settings import Settings
 from memmon_systemd.sink import Sink
 from memmon_systemd.target import Outcome, Target
+from memmon_systemd.words import format_bytes, format_seconds, signal_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from memmon_systemd.words import format_bytes, one_line
+
 SHORTEST_WAIT_S = 0.01
 LONGEST_TIME_S = 365.25 * 86400
 LONGEST_NAME_BYTES = 255  # NAME_MAX; also systemd's limit for the name of a unit
@@ -135,16 +137,6 @@ class Settings:
     name_kind: NameKind = NameKind.AUTO
 
 
-def one_line(text: str) -> str:
-    r"""The text with whatever isn't printable written as an escape such as \n or \x1b.
-
-    A process chooses its own name: this keeps it from forging a line or steering a terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _quoted(text: str) -> str:
     cut = text if len(text) <= _TOO_LONG_TO_QUOTE else text[:_TOO_LONG_TO_QUOTE] + "..."
     return f"'{one_line(cut)}'"
@@ -260,16 +252,6 @@ def _what_signals_work(full_name: str) -> str:
     return f"use {guess}, or a number that kill -l lists (1 to {max(signal.valid_signals())})"
 
 
-def signal_name(number: int) -> str:
-    """The name of a signal: "SIGTERM", "SIGRTMIN+3"; "signal 99" for one that has none."""
-    first: int | None = getattr(signal, "SIGRTMIN", None)
-    if number not in signal.valid_signals():
-        return f"signal {number}"
-    if first is None or number <= first:
-        return signal.Signals(number).name
-    return f"SIGRTMIN+{number - first}"
-
-
 def parse_name(text: str) -> str:
     """The name of a unit or a process, as it was; UsageError for what can be neither."""
     if not text.strip():
@@ -286,32 +268,3 @@ def parse_name(text: str) -> str:
     if length > LONGEST_NAME_BYTES:
         raise UsageError(f"{_quoted(text)} is too long: use at most {LONGEST_NAME_BYTES} bytes")
     return text
-
-
-def format_bytes(size_bytes: int) -> str:
-    """A size for a log line: "500 MiB" when it is whole, else one decimal, "512.3 MiB"."""
-    if size_bytes < 1024:
-        return f"{size_bytes} B"
-    for power, letter in enumerate("KMGTPE", start=1):
-        unit = 1 << (10 * power)
-        tenths = (size_bytes * 10 + unit // 2) // unit
-        if tenths < 10240 or letter == "E":
-            break
-    if size_bytes % unit == 0:
-        return f"{size_bytes // unit} {letter}iB"
-    return f"{tenths // 10}.{tenths % 10} {letter}iB"
-
-
-def format_seconds(time_s: float) -> str:
-    """A time for a log line, rounded to what is worth reading: "500 ms", "2 s", "1 min 30 s"."""
-    if 0 < time_s < 0.0009995:
-        return f"{round(time_s * 1_000_000)} us"
-    if 0 < time_s < 0.9995:
-        return f"{round(time_s * 1000)} ms"
-    if time_s < 59.95:
-        return f"{round(time_s, 1):g} s"
-    minutes, seconds = divmod(round(time_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from memmon_systemd.settings import one_line
+from memmon_systemd.words import one_line
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "memory-monitor"

@@ -15,9 +15,6 @@ from memmon_systemd.settings import (
     Share,
     Size,
     UsageError,
-    format_bytes,
-    format_seconds,
-    one_line,
     parse_interval,
     parse_name,
     parse_rate,
@@ -25,8 +22,8 @@ from memmon_systemd.settings import (
     parse_size,
     parse_threshold,
     parse_time,
-    signal_name,
 )
+from memmon_systemd.words import format_bytes, format_seconds, one_line, signal_name
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MOST_BYTES = (1 << 63) - 1

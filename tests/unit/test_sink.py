@@ -228,6 +228,21 @@ def test_one_lost_line_is_told_in_the_singular_and_counted_once(pipe: tuple[int,
         assert sink.dropped == total
 
 
+@linux_only
+def test_no_line_slips_through_before_the_one_that_tells_how_many_are_missing(
+    pipe: tuple[int, int],
+) -> None:
+    reader, writer = pipe
+    sink = open_sink({}, writer)
+    os.write(writer, b"\n" * (fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) - 30))
+    write(sink, LINE)
+    write(sink, "fits in 30 bytes")
+    assert sink.dropped == 2
+    assert drain(reader).strip() == b""
+    write(sink, "last")
+    assert drain(reader) == b"2 lines were dropped because nobody read them\nlast\n"
+
+
 def test_a_pipe_that_was_full_from_the_start_never_blocks(pipe: tuple[int, int]) -> None:
     fill(pipe[1])
     sink = open_sink({}, pipe[1])
