@@ -7,6 +7,7 @@ Linux nothing may be left out: a kind that can't be run is a failure then, and s
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +25,15 @@ NOTHING_LEFT_OUT = ON_LINUX and os.environ.get("CI") == "true"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of check: its command, and what says why it can't be run here (None: it can)."""
+    """One kind of check: its command, and what says why it can't be run here (None: it can).
+
+    After `limit_s` it is interrupted and has failed.
+    """
 
     name: str
     command: tuple[str, ...]
     reason_against: Callable[[], str | None] = lambda: None
+    limit_s: float | None = None
 
     @property
     def results(self) -> Path:
@@ -87,14 +92,19 @@ def pytest(folder: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pytest", f"tests/{folder}", results)
 
 
+# A test that hangs: many times what these take on two cores.
+HANGS_S = 900
+INTERRUPTED_S = 30
+
 SUDO = () if os.geteuid() == 0 else ("sudo",)
 
 KINDS = (
     Kind("ruff", (sys.executable, "-m", "ruff", "check", "--quiet", ".")),
     Kind("mypy", (sys.executable, "-m", "mypy")),
-    Kind("unit", pytest("unit")),
-    Kind("process", pytest("process")),
-    Kind("audit", pytest("audit"), against_audit),
+    Kind("unit", pytest("unit"), limit_s=HANGS_S),
+    Kind("process", pytest("process"), limit_s=HANGS_S),
+    Kind("audit", pytest("audit"), against_audit, limit_s=HANGS_S),
+    # The machine has a deadline of its own.
     Kind("vm", (*SUDO, sys.executable, "tests/vm/machine.py"), against_vm),
 )
 
@@ -104,15 +114,32 @@ def run(kind: Kind) -> Outcome:
     print(f"\n===== {kind.name}", flush=True)
     kind.results.unlink(missing_ok=True)
     begun = time.monotonic()
-    status = subprocess.run(kind.command, cwd=ROOT, check=False).returncode
+    status = exit_status(kind)
     took = f"{time.monotonic() - begun:.0f} s"
     counts = count_tests(kind.results)
     counted = ", ".join(f"{count} {what}" for what, count in counts.items())
+    if status is None:
+        return Outcome(f"FAILED: {kind.name} — not done within {took}", True)
     if status != 0:
         return Outcome(f"FAILED: {kind.name} — {counted or f'status {status}'}, {took}", True)
     if NOTHING_LEFT_OUT and counts["skipped"]:
         return Outcome(f"FAILED: {kind.name} — {counted}, {took}; CI may skip none", True)
     return Outcome(f"ran: {kind.name} — {counted or 'passed'}, {took}", False)
+
+
+def exit_status(kind: Kind) -> int | None:
+    """Runs the command of a kind; if it isn't done by its limit, interrupts it and gives None."""
+    with subprocess.Popen(kind.command, cwd=ROOT) as process:
+        try:
+            return process.wait(kind.limit_s)
+        except subprocess.TimeoutExpired:
+            # As Ctrl-C would: pytest ends what it started and shows which line it was at.
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(INTERRUPTED_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return None
 
 
 def count_tests(results: Path) -> Counter[str]:

@@ -43,7 +43,7 @@ class UnitActor:
 
         While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees.
         """
-        trouble = "systemd didn't answer a moment ago"
+        trouble = backoff.why
         if backoff.is_due(now_s):
             try:
                 done = self._by_systemd(unit, invocation)
@@ -51,10 +51,10 @@ class UnitActor:
                 if error.errno == errno.EINTR:
                     # A signal tells the monitor to end; systemd may well have done what was asked.
                     return Outcome(done=False, what=f"{error}: ended meanwhile")
-                backoff.failed(now_s)
                 trouble = str(error) + (
                     f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
                 )
+                backoff.failed(now_s, trouble)
             else:
                 backoff.worked()
                 return Outcome(done=True, what=done)

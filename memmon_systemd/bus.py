@@ -37,20 +37,23 @@ class BusError(Exception):
 class Backoff:
     """When to try again what failed: after 1 s, 2 s, 4 s, … up to an hour."""
 
-    __slots__ = ("_again_s", "_pause_s")
+    __slots__ = ("_again_s", "_pause_s", "why")
     LONGEST_S: Final = 3600.0
 
     def __init__(self) -> None:
         """Nothing has failed yet."""
         self._pause_s = 0.0
         self._again_s = float("-inf")
+        self.why = ""
+        """What failed last."""
 
     def is_due(self, now_s: float) -> bool:
         """Whether a try is allowed now."""
         return now_s >= self._again_s
 
-    def failed(self, now_s: float) -> None:
+    def failed(self, now_s: float, why: str) -> None:
         """A try failed: the next pause is twice as long."""
+        self.why = why
         self._pause_s = min(max(2 * self._pause_s, 1.0), self.LONGEST_S)
         self._again_s = now_s + self._pause_s
 
@@ -139,7 +142,7 @@ class Bus:
     def _give_up(self, failure: BusError) -> None:
         """Leave the bus alone for a while: meanwhile every call fails at once, with the same failure."""
         self._last_failure = failure
-        self._reconnect.failed(time.monotonic())
+        self._reconnect.failed(time.monotonic(), str(failure))
 
 
 def _socket_address(user: bool, environ: Mapping[str, str]) -> str | None:
@@ -170,6 +173,8 @@ def _await_greeting(address: str) -> None:
         except OSError as error:
             text = "no bus there" if error.errno in _ABSENT else error.strerror
             raise BusError(error.errno or errno.EIO, f"{shown}: {text}") from None
+    if not answer:
+        raise BusError(errno.ECONNRESET, f"{shown}: the bus hung up")
     if not answer.startswith(b"OK"):
         raise BusError(errno.EACCES, f"{shown}: the bus refuses user {os.geteuid()}")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, settings
@@ -26,6 +27,7 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
+    _end_at_once_on_signals()
     guard_standard_descriptors()
     try:
         wanted = parse(sys.argv[1:] if arguments is None else arguments)
@@ -33,14 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from memmon_systemd.targets import StartError
     except UsageError as error:
         return _fail(f"{error}; see memory-monitor --help", 2)
-    except KeyboardInterrupt:
-        return 0
     try:
         return run(wanted, os.environ)
     except UsageError as error:
         return _fail(str(error), 2)
     except (StartError, OSError) as error:
         return _fail(str(error), 1)
+
+
+def _end_at_once_on_signals() -> None:
+    """While it starts there is nothing to wind up."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    # A line that a background job writes to a terminal under `stty tostop` would stop the monitor.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def parse(arguments: Sequence[str]) -> Settings:

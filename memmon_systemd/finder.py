@@ -8,7 +8,7 @@ process later, so young ones are looked at again, and all of them every 30 s.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +78,16 @@ class Finder:
                 self._young[(last + step) % self._pid_max] = now_s + self._young_s
         if not too_many and now_s < self._full_scan_s:
             return list(self._young)
-        # Too many to be noted one by one: the next look scans all of them once more, for new names.
+        # After many new ones once more at the next look: some may not have been in /proc yet.
         self._full_scan_s = now_s if too_many else now_s + FULL_SCAN_S
-        return proc.pids()
+        return self._all(last, new if last and too_many else 0, now_s + self._young_s)
+
+    def _all(self, last: int, new: int, until_s: float) -> Iterator[int]:
+        """Every PID; the first `new` that were given out after `last` are young."""
+        for pid in proc.pids():
+            if (pid - last - 1) % self._pid_max < new:
+                self._young[pid] = until_s
+            yield pid
 
     def _is_match(self, pid: int, now_s: float) -> bool:
         if pid in self._known:
@@ -95,5 +102,5 @@ class Finder:
         except OSError:
             # A number that was given out a moment ago may not be in /proc yet: it gets another look.
             if self._young.get(pid, now_s) < now_s + self._young_s:
-                del self._young[pid]
+                self._young.pop(pid, None)
             return False

@@ -36,7 +36,7 @@ class Rung:
         self.wait_s = wait_s
         self.next: Rung = self
         digits = b"" if highest_bytes is None else b"%d" % highest_bytes
-        self.length = BUFFER_BYTES if highest_bytes is None else len(digits) + 1
+        self.length = BUFFER_BYTES + 1 if highest_bytes is None else len(digits) + 1
         self.bound = digits + b"\xff"
 
 

@@ -71,11 +71,12 @@ class Monitor:
             except Exception as error:  # Whatever it is: a monitor that ended would be worse.
                 self._report.bug(error)
                 self._waiter.wait(self._settings.interval_s, self._clock)
+                self._sources_due_s = 0.0
 
     def stop(self, why: str) -> None:
         """End `run` at its next turn."""
         self.why_stopped = why
-        self.stopping = True
+        self.stopping = self._waiter.ended = True
 
     def refresh_all(self) -> None:
         """Have every source list what there is, whether something changed or not."""
@@ -106,9 +107,13 @@ class Monitor:
             self._refresh_sources(now_s)
         due_s = self._sources_due_s
         target = self._roster.first
-        while target is not None:
+        while target is not None and not self.stopping:
             if target.due_s <= now_s:
-                self._attend(target, now_s)
+                try:
+                    self._attend(target, now_s)
+                except Exception as error:  # Whatever it is: the others are looked at all the same.
+                    target.due_s = now_s + self._settings.interval_s
+                    self._report.bug(error)
             if target.due_s < due_s:
                 due_s = target.due_s
             target = target.next
@@ -141,8 +146,13 @@ class Monitor:
     def _refresh_sources(self, now_s: float) -> None:
         for source in self._sources:
             if source.due_s <= now_s:
-                source.refresh(now_s)
-        self._sources_due_s = min(source.due_s for source in self._sources)
+                try:
+                    source.refresh(now_s)
+                except Exception as error:  # Whatever it is: what is known is looked at all the same.
+                    source.due_s = 0.0  # Anew: what it had been told is lost.
+                    self._report.bug(error)
+        again_s = now_s + self._settings.interval_s
+        self._sources_due_s = min(source.due_s or again_s for source in self._sources)
         self._sweep_due = True
         if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")

@@ -44,8 +44,8 @@ class PortableProcess:
         """Resident set size; ESRCH when it ended, a zombie included."""
         with _as_os_errors(self.pid):
             rss_bytes = self._process.memory_info().rss
-            if not rss_bytes and not self._process.is_running():
-                raise psutil.NoSuchProcess(self.pid)
+            if not rss_bytes and self._process.status() == psutil.STATUS_ZOMBIE:
+                raise psutil.ZombieProcess(self.pid)
             return int(rss_bytes)
 
     def pss_bytes(self) -> int:
@@ -64,7 +64,8 @@ class PortableProcess:
             with _as_os_errors(self.pid):
                 # A fresh object: psutil keeps the name of the first call.
                 now = psutil.Process(self.pid)
-                return bool(now.create_time() == self.start) and now.name().startswith(os.fsdecode(prefix))
+                same = bool(now.create_time() == self.start) and now.status() != psutil.STATUS_ZOMBIE
+                return same and now.name().startswith(os.fsdecode(prefix))
         except OSError:
             return False
 

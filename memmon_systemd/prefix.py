@@ -33,7 +33,7 @@ class ProcessTarget(Target):
         same = self._source.is_still_meant(self.process)
         if not same:
             self.ended = True
-            self._source.let_go(self)
+            self._source.process_left(self)
         return same
 
     def act(self, now_s: float) -> Outcome:
@@ -87,6 +87,8 @@ class NamedProcesses:
         untouchable = self._table.ancestors()
         opened: list[Process] = []
         for pid in found:
+            if self._loop.waiter.ended:
+                break
             if pid in untouchable:
                 self._loop.report.warn(f"process {pid} is left out: it is memory-monitor itself or runs it")
                 continue
@@ -121,6 +123,8 @@ class PrefixSource(NamedProcesses):
     def refresh(self, now_s: float) -> None:
         """Find new processes."""
         for process in self._open_new(now_s):
+            if self._loop.waiter.ended:
+                return
             self._begin(process, now_s)
         self._say_whether_waiting(not self._targets)
 
@@ -135,6 +139,16 @@ class PrefixSource(NamedProcesses):
     def process_ended(self, target: ProcessTarget) -> None:
         """A process of this name has ended."""
         self._loop.report.ended(target)
+        self.let_go(target)
+
+    def process_left(self, target: ProcessTarget) -> None:
+        """A process that was measured isn't meant any more."""
+        if target.process.is_still(self._prefix):
+            self._loop.report.left_alone(target, "it runs memory-monitor")
+        elif target.process.is_still(b""):
+            self._loop.report.left_alone(target, f"its name begins with {self._name} no more")
+        else:
+            self._loop.report.ended(target)
         self.let_go(target)
 
     def let_go(self, target: ProcessTarget) -> None:

@@ -21,6 +21,8 @@ _KERNEL_THREAD: Final = 0x0020_0000
 """PF_KTHREAD in the flags of /proc/PID/stat."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _CMDLINE_BYTES: Final = 4096
+_SPARE_DESCRIPTORS: Final = 64
+"""So many stay free for what is opened for a moment: without any, nothing can be read or signalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class LinuxProcess:
             raise
         self.name = stat.comm.decode(errors="backslashreplace")
         self.start = stat.start_ticks
+        if self._statm >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS:
+            self.close()
 
     def rss_bytes(self) -> int:
         """Resident set size by statm; ESRCH when it ended, a zombie included."""
@@ -192,8 +196,11 @@ def _kib_field(text: bytes, key: bytes) -> int:
 
 
 def read(path: str, at_most_bytes: int) -> bytes:
-    """The beginning of a file of /proc in one read, as the kernel makes it up; OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """The beginning of a file of /proc/PID in one read, as the kernel makes it up; OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), path) from None
     try:
         return os.read(descriptor, at_most_bytes)
     finally:

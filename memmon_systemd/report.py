@@ -6,6 +6,7 @@ metric; the service's status (`STATUS=`) carries the same sentence.
 
 from __future__ import annotations
 
+import signal
 import traceback
 from dataclasses import dataclass
 from enum import Enum
@@ -50,13 +51,14 @@ _QUIET = (Event.ACTED, Event.FAILED)
 class Report:
     """Says what happens, to the log and to the service manager."""
 
-    __slots__ = ("_notifier", "_settings", "_sink", "last_sentence")
+    __slots__ = ("_last_bug", "_notifier", "_settings", "_sink", "last_sentence")
 
     def __init__(self, settings: Settings, sink: Sink, notifier: Notifier) -> None:
         """A report to `sink` and `notifier`."""
         self._settings = settings
         self._sink = sink
         self._notifier = notifier
+        self._last_bug = ""
         self.last_sentence = "starting"
         """The sentence of the last change of a state, which is the service's status."""
 
@@ -73,6 +75,8 @@ class Report:
             f"{sustained}; a look at least every {format_seconds(settings.interval_s)}: "
             + ", ".join(settings.names),
         )
+        if settings.signal_number == signal.SIGKILL and not settings.restart:
+            self.warn("SIGKILL isn't graceful: what it is doing is lost; with SIGTERM it can finish that")
 
     def waiting(self, name: str, unit: str | None, why: str) -> None:
         """Nothing is there to be measured."""
@@ -107,6 +111,10 @@ class Report:
         """A process that was measured is no more."""
         self._say(Event.ENDED, f"{target.name}: ended", target.unit, State.WAITING)
 
+    def left_alone(self, target: Target, why: str) -> None:
+        """A process that was measured lives, but isn't meant any more."""
+        self._say(Event.ENDED, f"{target.name}: left alone: {why}", target.unit, State.WAITING)
+
     def limit_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
         sentence = f"{target.name}: the limit is {self._limit(target)} now, {self._usage(target)}"
@@ -130,13 +138,13 @@ class Report:
         self._say(Event.WARNING, f"warning: {sentence}", unit)
 
     def bug(self, error: Exception) -> None:
-        """An error that nobody expected; the monitor goes on."""
+        """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename}:{place.lineno}"
-        self._say(
-            Event.FAILED,
-            f"memory-monitor: error: {type(error).__name__}: {error} ({where}); it goes on",
-        )
+        sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({where}); it goes on"
+        if sentence != self._last_bug:
+            self._last_bug = sentence
+            self._say(Event.FAILED, sentence)
 
     def stopped(self, why: str) -> None:
         """The monitor ends."""

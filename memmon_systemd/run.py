@@ -35,7 +35,6 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
 
     UsageError and StartError where it can't begin.
     """
-    _end_at_once_on_signals()
     notifier = Notifier.from_environment(environ)
     report = Report(settings, open_sink(environ), notifier)
     loop = Loop(Roster(), Waiter(), report)
@@ -45,11 +44,13 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     resolver = Resolver(settings, environ, loop)
     monitor = Monitor(settings, resolver.sources(), loop, notifier)
     report.started(__version__)
+    if settings.signal_number == signal.SIGKILL and not settings.restart:
+        report.warn("SIGKILL isn't graceful: what gets it can't finish or save anything; SIGTERM asks it to")
     if settings.once:
         return _once(monitor)
-    _stop_on_signals(monitor, loop.waiter)
     monitor.look_around()
     kept = _settle(settings, monitor, resolver, report)
+    _stop_on_signals(monitor, loop.waiter)
     while not notifier.ready(report.last_sentence) and not monitor.stopping:
         loop.waiter.wait(_READY_PAUSE_S, time.monotonic)
     monitor.run()
@@ -87,18 +88,6 @@ def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, report: Re
     if problem:
         report.warn(problem)
     return reserve
-
-
-def _end_at_once_on_signals() -> None:
-    """While it starts there is nothing to wind up."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(EXIT_OK)
-
-    for number in _END_SIGNALS:
-        signal.signal(number, end)
-    # A line that a background job writes to a terminal under `stty tostop` would stop the monitor.
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _stop_on_signals(monitor: Monitor, waiter: Waiter) -> None:

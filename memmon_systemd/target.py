@@ -125,12 +125,14 @@ class Roster:
 class Waiter:
     """The one place where the monitor waits: a poll(2) for all descriptors, with a time-out."""
 
-    __slots__ = ("_owners", "_poll")
+    __slots__ = ("_owners", "_poll", "ended")
 
     def __init__(self) -> None:
         """Nothing to wait for yet."""
         self._poll = select.poll()
         self._owners: dict[int, Wakeable] = {}
+        self.ended = False
+        """Set when the monitor is told to end: whoever works through a long list leaves the rest undone."""
 
     def watch(self, descriptor: int, owner: Wakeable, *, urgent: bool = False) -> None:
         """Wake `owner` when there is something to read, or `urgent`: at an exceptional condition."""

@@ -70,16 +70,21 @@ class Resolver:
         from memmon_systemd.prefix import OwnerSource, PrefixSource
 
         sources: list[Source] = []
+        prefixes: list[str] = []
         for name in dict.fromkeys(self._settings.names):
             meaning = self._meaning(name)
             check_options(self._settings, meaning)
             if meaning.kind is NameKind.PROCESS:
-                sources.append(PrefixSource(name, self._settings, self._table, self._hierarchy, self._loop))
+                prefixes.append(name)
             elif meaning.kind is NameKind.OWNER:
                 units = self._connect().units
                 sources.append(OwnerSource(name, self._settings, self._table, units, self._loop))
             else:
                 self._add_unit(meaning)
+        for prefix in prefixes:
+            # A process that two names begin like would be signalled twice.
+            if not prefix.startswith(tuple(other for other in prefixes if other != prefix)):
+                sources.append(PrefixSource(prefix, self._settings, self._table, self._hierarchy, self._loop))
         # Last: what the owners find in this refresh is looked for in the same one.
         return sources + ([self.systemd.units] if self.systemd else [])
 

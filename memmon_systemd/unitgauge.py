@@ -19,6 +19,7 @@ from memmon_systemd.gauge import GONE_ERRNOS, Gauge
 from memmon_systemd.ladder import BUFFER_BYTES, GONE, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric, Settings, Share
 
+_NEWLINE, _ZERO, _NINE = b"\n09"
 _STAT_BYTES: Final = 16384
 """memory.stat has 1.5 kB on kernel 6.1; a key past this would be read as 0."""
 
@@ -73,7 +74,7 @@ class UnitGauge(Gauge):
             length = self._readinto(self._buffer)
         except OSError as error:
             return GONE if error.errno in GONE_ERRNOS else UNREADABLE
-        if length < 2:
+        if length < 2 or self._buffer[length - 1] != _NEWLINE or not _ZERO <= self._buffer[0] <= _NINE:
             return UNREADABLE
         rung = self._first
         while length > rung.length or (length == rung.length and self._buffer > rung.bound):

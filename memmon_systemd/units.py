@@ -77,7 +77,7 @@ class UnitWatch:
         return self._some_have_run and all(target.has_stopped for target in self._targets.values())
 
     def wake(self, now_s: float) -> None:
-        """The slices have news."""
+        """The slices have news, or a unit is to be muted for a while."""
         self.due_s = now_s
 
     def refresh(self, now_s: float) -> None:
@@ -142,7 +142,7 @@ class UnitWatch:
         )
 
     def _add(self, name: str) -> UnitTarget:
-        target = self._targets[name] = UnitTarget(self._context, name, self._unit_gone)
+        target = self._targets[name] = UnitTarget(self._context, name, self._unit_gone, self.wake)
         self._context.loop.roster.add(target)
         return target
 

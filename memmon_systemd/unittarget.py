@@ -43,7 +43,9 @@ class UnitTarget(Target):
         "_context",
         "_events",
         "_invocation",
+        "_on_event",
         "_on_gone",
+        "_says_sum",
         "_tries",
         "found",
         "has_run",
@@ -51,16 +53,24 @@ class UnitTarget(Target):
         "muted_until_s",
     )
 
-    def __init__(self, context: UnitContext, name: str, on_gone: Callable[[UnitTarget, float], None]) -> None:
-        """A unit that is waited for; `on_gone` is told when its cgroup goes."""
+    def __init__(
+        self,
+        context: UnitContext,
+        name: str,
+        on_gone: Callable[[UnitTarget, float], None],
+        on_event: Callable[[float], None],
+    ) -> None:
+        """A unit that is waited for; `on_gone` is told when its cgroup goes, `on_event` when that wakes it."""
         super().__init__(name, name, DEFAULT_REPEAT_S)
         self._context = context
         self._on_gone = on_gone
+        self._on_event = on_event
         self._bus_unit = context.manager.unit(name)
         self._backoff = Backoff()
         self._invocation = Invocation()
         self._events: io.FileIO | None = None
         self._tries = 0
+        self._says_sum = True
         self.found: Found | None = None
         """The cgroup that is measured."""
         self.has_run = False
@@ -154,6 +164,7 @@ class UnitTarget(Target):
         self.due_s = now_s
         self._unlisten()
         self.muted_until_s = now_s + self._context.settings.interval_s
+        self._on_event(now_s)
 
     def listen(self) -> None:
         """Wake at the next change of memory.events; reading it ends the last one (kernfs poll)."""
@@ -187,8 +198,10 @@ class UnitTarget(Target):
             if context.hierarchy.memory and self._tries < _FILE_TRIES:
                 return None
             why = f"{error.filename}: {error.strerror}" if context.hierarchy.memory else "cgroup v1"
-        metric = context.settings.metric
-        instead = f" instead of {metric.value}" if metric is not None else ""
-        sentence = f"no memory controller ({why}): the RSS of its processes is added up{instead}"
-        context.loop.report.warn(f"{self.name}: {sentence}", self.name)
+        if self._says_sum:
+            self._says_sum = False
+            metric = context.settings.metric
+            instead = f" instead of {metric.value}" if metric is not None else ""
+            sentence = f"no memory controller ({why}): the RSS of its processes is added up{instead}"
+            context.loop.report.warn(f"{self.name}: {sentence}", self.name)
         return open_sum_gauge(found.directory, context.hierarchy, context.settings)

@@ -13,6 +13,7 @@ import pytest
 # Any: the options are those of the class that is started, which checks their names itself.
 from tests.process.kit import MonitorProcess
 from tests.process.leaker import Crowd, Leaker, build_leaker
+from tests.process.namespace import PidNamespace
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +32,14 @@ def processes() -> Iterator[ExitStack]:
     """What is pushed here is ended after the test, last started first."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def namespace(leaker_program: Path, tmp_path: Path, processes: ExitStack) -> PidNamespace:
+    """PIDs that no other process of this machine takes, and a /proc where none shows."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a PID namespace is made by nobody else")
+    return processes.enter_context(PidNamespace(leaker_program, tmp_path))
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from tests.process.namespace import PidNamespace
 from tests.process.waiting import Output, eventually_or_ended
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class MonitorProcess:
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         stderr: int | None = None,
+        namespace: PidNamespace | None = None,
     ) -> None:
         """Start it; see also wait_ready().
 
@@ -81,25 +84,28 @@ class MonitorProcess:
             prefix: a command to run it by, such as WITHOUT_CAP_KILL; it must exec, not fork.
             environment: variables beside those of this process.
             stderr: a descriptor for its log in place of the file, such as a pipe that nobody reads.
+            namespace: where it runs; its PID here is another one than there.
         """
         self.notify = NotifySocket(directory)
         with tempfile.NamedTemporaryFile(
             mode="ab", dir=directory, prefix="monitor-", suffix=".log", delete=False
         ) as file:
             self.log = Output(Path(file.name))
+            inside = namespace.prefix(ROOT) if namespace else ()
             try:
-                self.process = subprocess.Popen(
-                    [*prefix, *command, *arguments],
-                    cwd=ROOT,
-                    env={
-                        **os.environ,
-                        "NOTIFY_SOCKET": os.fspath(self.notify.path),
-                        **(environment or {}),
-                    },
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file if stderr is None else stderr,
-                )
+                with namespace.births() if namespace else nullcontext():
+                    self.process = subprocess.Popen(
+                        [*inside, *prefix, *command, *arguments],
+                        cwd=ROOT,
+                        env={
+                            **os.environ,
+                            "NOTIFY_SOCKET": os.fspath(self.notify.path),
+                            **(environment or {}),
+                        },
+                        stdin=subprocess.DEVNULL,
+                        stdout=file,
+                        stderr=file if stderr is None else stderr,
+                    )
             except OSError:
                 self.notify.close()
                 raise

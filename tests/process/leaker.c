@@ -4,7 +4,7 @@
  *   leaker alone NAME MIB GROW_KIB_S IGNORE UID
  *       Touches MIB, grows by GROW_KIB_S, prints "ready", then one line for each signal.
  *       SIGTERM ends it with status 0, unless IGNORE is 1.
- *       From standard input it takes: "rename NAME", "grow MIB".
+ *       From standard input it takes: "rename NAME", "grow MIB", "shrink MIB".
  *   leaker crowd NAME MIB COUNT IGNORE UID
  *       Forks COUNT children with that name, prints "ready", then "PID SIGNAL" for each child that
  *       a signal has ended ("PID exit" for another end). IGNORE 1: the children ignore SIGTERM.
@@ -74,6 +74,17 @@ static void touch_up_to(uint64_t bytes)
         memset(memory + touched_bytes, 1, bytes - touched_bytes);
         touched_bytes = bytes;
     }
+}
+
+static void give_back(uint64_t bytes)
+{
+    if (bytes > touched_bytes) {
+        errno = EINVAL;
+        die("less than nothing");
+    }
+    touched_bytes -= bytes;
+    if (madvise(memory + touched_bytes, bytes, MADV_DONTNEED) != 0)
+        die("madvise");
 }
 
 static void take_memory(void)
@@ -177,6 +188,9 @@ static void alone_obeys(const char *line)
     } else if ((rest = argument(line, "grow"))) {
         touch_up_to(touched_bytes + ((uint64_t)number(rest) << 20));
         puts("grown");
+    } else if ((rest = argument(line, "shrink"))) {
+        give_back((uint64_t)number(rest) << 20);
+        puts("shrunk");
     } else {
         no_such_command(line);
     }

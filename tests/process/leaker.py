@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, Self
 
+from tests.process.namespace import PidNamespace
 from tests.process.waiting import Output, eventually_or_ended
 
 SOURCE: Final = Path(__file__).with_name("leaker.c")
@@ -44,21 +46,24 @@ def build_leaker(directory: Path) -> Path:
 class _Child:
     """A running leaker.c: its lines, its commands, its end."""
 
-    def __init__(self, program: Path, directory: Path, arguments: list[str]) -> None:
+    def __init__(
+        self, program: Path, directory: Path, arguments: list[str], namespace: PidNamespace | None
+    ) -> None:
         with tempfile.NamedTemporaryFile(
             mode="ab", dir=directory, prefix="leaker-", suffix=".out", delete=False
         ) as file:
             self.output = Output(Path(file.name))
             # argv[0] carries the whole name, as with any program; comm is cut to 15 bytes.
-            self.process = subprocess.Popen(
-                [arguments[1], *arguments],
-                executable=program,
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                text=True,
-                bufsize=1,
-            )
+            with namespace.births() if namespace else nullcontext():
+                self.process = subprocess.Popen(
+                    [arguments[1], *arguments],
+                    executable=program,
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=file,
+                    text=True,
+                    bufsize=1,
+                )
 
     @property
     def pid(self) -> int:
@@ -126,6 +131,7 @@ class Leaker(_Child):
         grow_kib_s: int = 0,
         ignore: bool = False,
         uid: int | None = None,
+        namespace: PidNamespace | None = None,
     ) -> Self:
         """Returns once the memory is touched and the signals are watched.
 
@@ -137,10 +143,11 @@ class Leaker(_Child):
             grow_kib_s: growth, evenly, from then on.
             ignore: goes on after SIGTERM (it says so all the same).
             uid: the user to become; takes root.
+            namespace: where it runs; its PID here is another one than there.
         """
         user = -1 if uid is None else uid
         arguments = ["alone", name, str(mib), str(grow_kib_s), str(int(ignore)), str(user)]
-        child = cls(program, directory, arguments)
+        child = cls(program, directory, arguments, namespace)
         child._wait_until_ready()
         return child
 
@@ -161,6 +168,10 @@ class Leaker(_Child):
     def grow(self, mib: int) -> None:
         """Touch this much more memory; done on return."""
         self._tell_and_wait(f"grow {mib}", "grown")
+
+    def shrink(self, mib: int) -> None:
+        """Give this much memory back, which grew last; done on return."""
+        self._tell_and_wait(f"shrink {mib}", "shrunk")
 
     def stop(self) -> None:
         """Ask it by SIGTERM and expect it to end with status 0; use kill() on one that ignores."""
@@ -183,11 +194,15 @@ class Crowd(_Child):
         mib: int = 0,
         ignore: bool = False,
         uid: int | None = None,
+        namespace: PidNamespace | None = None,
     ) -> Self:
-        """Returns once all have their name, user and memory (`mib` each); they end by SIGTERM."""
+        """Returns once all have their name, user and memory (`mib` each); they end by SIGTERM.
+
+        Their PIDs are those of the namespace.
+        """
         user = -1 if uid is None else uid
         arguments = ["crowd", name, str(mib), str(count), str(int(ignore)), str(user)]
-        child = cls(program, directory, arguments)
+        child = cls(program, directory, arguments, namespace)
         child._wait_until_ready()
         return child
 

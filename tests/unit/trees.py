@@ -4,9 +4,9 @@ Gauges, inotify, poll(2) and files are real. Time only passes where the monitor 
 manager there is no more than its answers.
 """
 
-import shutil
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, cast
@@ -14,7 +14,6 @@ from typing import Final, cast
 import pytest
 
 from memmon_systemd.act import UnitActor
-from memmon_systemd.bus import BusError
 from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.cli import parse
 from memmon_systemd.libc import Libc
@@ -25,8 +24,9 @@ from memmon_systemd.report import Report
 from memmon_systemd.slicewatch import SliceWatch
 from memmon_systemd.source import Loop, Source
 from memmon_systemd.systemd import Invocation, Manager, Unit
-from memmon_systemd.target import Clock, Roster, Target, Waiter
-from memmon_systemd.units import UnitTarget, UnitWatch
+from memmon_systemd.target import NO_DESCRIPTOR, Clock, Roster, Target, Waiter, Wakeable
+from memmon_systemd.units import UnitWatch
+from memmon_systemd.unittarget import UnitContext, UnitTarget
 
 MIB: Final = 1 << 20
 FOREVER_S: Final = 3600.0
@@ -71,17 +71,25 @@ class SteppingWaiter(Waiter):
         self.clock = clock
         self.end_s = clock.now_s
         self.waits_s: list[float] = []
+        self.events: list[Wakeable] = []
+        """Whose descriptors are taken for ready, where a test can't make them so."""
         self.on_wait: Callable[[float], None] | None = None
+        self.on_end: Callable[[], None] | None = None
 
     def wait(self, longest_s: float, clock: Clock) -> bool:
+        if self.events:
+            self.events.pop().wake(clock())
+            return True
         if super().wait(0.0, clock):
             return True
         self.waits_s.append(longest_s)
         assert not self.waits_s[-1000:] == [0.0] * 1000, "it spins"
         waited_s = min(longest_s, self.end_s - self.clock.now_s)
         self.clock.now_s += waited_s
-        if self.on_wait is not None:
+        if self.on_wait:
             self.on_wait(waited_s)
+        if self.on_end and self.clock.now_s >= self.end_s:
+            self.on_end()
         return False
 
     def listens_to(self, owner: object) -> bool:
@@ -116,7 +124,7 @@ class StandInManager(Manager):
         self.asked: list[tuple[float, str]] = []
         """When it was asked to do what: "kill app.service main 15"."""
         self.questions = 0
-        self.on_question: Callable[[], None] | None = None
+        self.on_question: Callable[[str], None] | None = None
 
     def unit(self, name: str) -> Unit:
         return Unit(name, (b"", b"", b""), (b"", b"", b""))
@@ -129,7 +137,7 @@ class StandInManager(Manager):
     def invocation(self, unit: Unit) -> Invocation:
         self.questions += 1
         if self.on_question:
-            self.on_question()
+            self.on_question(unit.name)
         if self.failure:
             raise self.failure
         return self.invocations.get(unit.name, Invocation(b"first", 4_194_305, 90.0))
@@ -158,8 +166,16 @@ class House:
     """A monitor of the units in a tree of files, from the arguments of a command line."""
 
     def __init__(
-        self, top: Path, arguments: str, *, memory: bool = True, notifier: Notifier | None = None
+        self,
+        top: Path,
+        arguments: str,
+        *,
+        memory: bool = True,
+        notifier: Notifier | None = None,
+        untouchable_pids: Collection[int] = (),
+        names: Sequence[str] | None = None,
     ) -> None:
+        """A monitor of the units in `names`, without these of those that the arguments name."""
         self.settings = parse(arguments.split())
         self.top = top
         self.clock = TestClock()
@@ -168,12 +184,15 @@ class House:
         self.waiter = SteppingWaiter(self.clock)
         self.notifier = notifier or Notifier(None, None, None)
         self.loop = Loop(Roster(), self.waiter, Report(self.settings, self.log, self.notifier))
-        hierarchy = Hierarchy(top, memory)
         self.watch = SliceWatch(Libc(), top)
         actor = UnitActor(self.manager, by_proc(), self.settings)
-        self.units = UnitWatch(
-            self.settings, self.manager, hierarchy, self.watch, actor, self.loop, "/"
-        )
+        context = UnitContext(self.settings, self.manager, Hierarchy(top, memory), actor, self.loop)
+        self.units = UnitWatch(context, self.watch, "/", untouchable_pids)
+        for name in self.settings.names if names is None else names:
+            if "*" in name:
+                self.units.add_glob(name)
+            else:
+                self.units.add_name(name, "it isn't running")
         self.monitor = self.monitor_of([self.units])
 
     def monitor_of(self, sources: Sequence[Source]) -> Monitor:
@@ -189,6 +208,12 @@ class House:
         while self.clock.now_s < self.waiter.end_s and not self.monitor.stopping:
             self.monitor.turn()
         self.monitor.look_around()
+
+    def run_for(self, seconds: float) -> None:
+        """As advance(), by the monitor's own loop."""
+        self.waiter.end_s = self.clock.now_s + seconds
+        self.waiter.on_end = lambda: self.monitor.stop("the test is over")
+        self.monitor.run()
 
     @property
     def targets(self) -> list[Target]:
@@ -208,4 +233,6 @@ class House:
 
     def close(self) -> None:
         for target in self.targets:
-            cast(UnitTarget, target).release()
+            target.lost(self.clock.now_s)
+        if self.watch.descriptor != NO_DESCRIPTOR:
+            os.close(self.watch.descriptor)

@@ -1,0 +1,97 @@
+"""SIGTERM and SIGINT end the monitor with status 0, without a pause, whatever it is doing."""
+
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.process.kit import MonitorProcess
+from tests.process.leaker import Crowd, Leaker
+from tests.process.namespace import PidNamespace
+from tests.process.waiting import eventually
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+MANY = 5200
+GENEROUS_S = 5.0
+"""Two busy cores may take long; far less than the hour that it would wait, and than all of a long look."""
+
+
+def status_field(pid: int, field: str) -> str:
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(rf"^{field}:\s+(\S+)", status, re.MULTILINE)
+    assert found is not None, f"no {field}:\n{status}"
+    return found[1]
+
+
+def sleeps(pid: int) -> bool:
+    return status_field(pid, "State") == "S"
+
+
+def end(monitor: MonitorProcess, number: signal.Signals) -> float:
+    """Seconds until it has ended, by status 0."""
+    begun_s = time.monotonic()
+    monitor.process.send_signal(number)
+    assert monitor.wait_for_end(GENEROUS_S) == 0, monitor.log
+    return time.monotonic() - begun_s
+
+
+@BOTH
+def test_a_monitor_that_waits_for_an_hour_ends_at_once(
+    number: signal.Signals,
+    start_leaker: Callable[..., Leaker],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    start_leaker("example-quiet")
+    monitor = start_monitor("-m", "100", "-i", "1h", "example-quiet")
+    monitor.wait_ready()
+    eventually(lambda: sleeps(monitor.pid), 10, "it waits")
+    print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
+    assert monitor.lines[-1] == f"memory-monitor: ended by {number.name}"
+    assert monitor.notify.values("STOPPING") == ["1"]
+
+
+@BOTH
+def test_a_monitor_that_has_just_begun_to_start_ends_with_status_0(
+    number: signal.Signals, start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    talkative = (sys.executable, "-v", "-m", "memmon_systemd")  # says each import: a view into the start
+    monitor = start_monitor("-m", "100", "example-none", command=talkative)
+    monitor.wait_for_line("import 'memmon_systemd.notify'", 10)
+    end(monitor, number)
+    assert not [line for line in monitor.lines if line.startswith(("memory-monitor", "Traceback"))]
+
+
+@BOTH
+def test_a_monitor_that_starts_with_5200_processes_leaves_the_rest_undone(
+    number: signal.Signals,
+    namespace: PidNamespace,
+    start_crowd: Callable[..., Crowd],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    start_crowd("example-many", MANY, ignore=True, namespace=namespace)
+    monitor = start_monitor("-m", "10K", "example-many", namespace=namespace)
+    monitor.wait_for_line("sent SIGTERM", 30)
+    print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
+    assert len([line for line in monitor.lines if "sent SIGTERM" in line]) < MANY
+    assert not monitor.notify.values("READY")
+
+
+@pytest.mark.parametrize("size", ["10K", "100M"])
+def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
+    size: str,
+    namespace: PidNamespace,
+    start_crowd: Callable[..., Crowd],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    monitor = start_monitor("-m", size, "-i", "0.5", "example-many", namespace=namespace)
+    monitor.wait_ready()
+    start_crowd("example-many", MANY, ignore=True, namespace=namespace)
+    said = "sent SIGTERM" if size == "10K" else r"\]: ok: "
+    monitor.wait_for_line(said, 30)
+    print(f"\nSIGTERM: ended {end(monitor, signal.SIGTERM) * 1000:.0f} ms later")
+    assert len([line for line in monitor.lines if re.search(said, line)]) < MANY
+    assert monitor.lines[-1] == "memory-monitor: ended by SIGTERM"

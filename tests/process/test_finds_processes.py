@@ -1,0 +1,218 @@
+"""Processes are found by the beginning of their name: at the start, new ones, and renamed ones."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from memmon_systemd import proc
+from memmon_systemd.finder import FULL_SCAN_S, YOUNG_S, Finder
+from tests.process.kit import MonitorProcess
+from tests.process.leaker import Crowd, Leaker
+from tests.process.waiting import eventually
+
+LIMIT = ("-m", "100")
+SOON_S = 10.0
+"""Far less than the 30 s after which all processes are looked at again, whatever is known of them."""
+assert SOON_S < FULL_SCAN_S
+
+# A thread named by its first argument; says so, and waits for the end of its input.
+WITH_A_THREAD = """
+import ctypes, sys, threading
+def take_name():
+    ctypes.CDLL(None).prctl(15, sys.argv[1].encode())  # PR_SET_NAME
+    print("ready", flush=True)
+    sys.stdin.read()
+threading.Thread(target=take_name).start()
+"""
+
+
+@pytest.fixture
+def start_program(processes: ExitStack) -> Callable[..., subprocess.Popen[str]]:
+    """A program that waits for the end of its input, or for a line of it."""
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        process = processes.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        )
+        processes.callback(process.kill)
+        return process
+
+    return start
+
+
+@pytest.fixture
+def find_again() -> Iterator[Callable[[bytes], Finder]]:
+    with ExitStack() as stack:
+
+        def make(prefix: bytes) -> Finder:
+            finder = Finder(prefix, interval_s=2.0)
+            stack.callback(finder.close)
+            return finder
+
+        yield make
+
+
+def is_looked_after(monitor: MonitorProcess, name: str, pid: int) -> str:
+    return monitor.wait_for_line(rf"^{name}\[{pid}\]: ok: ", SOON_S)
+
+
+def test_a_prefix_longer_than_15_characters_is_compared_with_the_whole_name(
+    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    meant = start_leaker("example-process-number-1")
+    other = start_leaker("example-process-of-others")
+    monitor = start_monitor(*LIMIT, "example-process-number")
+    monitor.wait_ready()
+    is_looked_after(monitor, "example-process", meant.pid)
+    assert not [line for line in monitor.lines if str(other.pid) in line]
+
+
+def test_a_script_with_a_long_name_is_found_by_the_name_of_its_file(
+    tmp_path: Path,
+    start_program: Callable[..., subprocess.Popen[str]],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    for name in ("example-script-to-be-found", "example-script-of-others"):
+        (tmp_path / name).write_text("#!/bin/sh\necho ready\nread line\n")
+        (tmp_path / name).chmod(0o755)
+    scripts = [
+        start_program(os.fspath(tmp_path / name))
+        for name in ("example-script-to-be-found", "example-script-of-others")
+    ]
+    for script in scripts:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "ready\n"
+    monitor = start_monitor(*LIMIT, "example-script-to")
+    monitor.wait_ready()
+    is_looked_after(monitor, "example-script-", scripts[0].pid)
+    assert not [line for line in monitor.lines if str(scripts[1].pid) in line]
+
+
+def test_a_prefix_that_matches_nothing_waits_for_the_first_process(
+    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-later")
+    monitor.wait_ready()
+    assert monitor.status == "example-later: waiting: there is no process of that name"
+    leaker = start_leaker("example-later")
+    is_looked_after(monitor, "example-later", leaker.pid)
+
+
+def test_it_waits_again_when_the_last_process_has_ended_and_finds_the_next(
+    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    first = start_leaker("example-again")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-again")
+    monitor.wait_ready()
+    first.stop()
+    monitor.wait_for_line(rf"^example-again\[{first.pid}\]: ended$", SOON_S)
+    monitor.wait_for_line("^example-again: waiting: there is no process of that name$", SOON_S)
+    second = start_leaker("example-again")
+    is_looked_after(monitor, "example-again", second.pid)
+
+
+def test_each_child_that_is_forked_with_the_name_is_found(
+    start_crowd: Callable[..., Crowd], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    crowd = start_crowd("example-forked", 3)
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-forked")
+    monitor.wait_ready()
+    for _ in range(3):
+        crowd.add(4)
+        for pid in crowd.pids:
+            is_looked_after(monitor, "example-forked", pid)
+
+
+def test_a_young_process_that_takes_the_name_is_found_soon(
+    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "-v", "example-", "unnamed")
+    monitor.wait_ready()
+    leaker = start_leaker("unnamed")
+    is_looked_after(monitor, "unnamed", leaker.pid)  # So it has been seen with its first name.
+    leaker.rename("example-renamed")
+    is_looked_after(monitor, "example-renamed", leaker.pid)
+
+
+def test_a_young_process_that_executes_a_program_of_the_name_is_found_soon(
+    leaker_program: Path,
+    tmp_path: Path,
+    start_program: Callable[..., subprocess.Popen[str]],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    executed = tmp_path / "example-exec"
+    executed.symlink_to(leaker_program)
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-", "sh")
+    monitor.wait_ready()
+    arguments = "alone example-exec 0 0 0 -1"
+    shell = start_program("/bin/sh", "-c", f"read line; exec {executed} {arguments}")
+    is_looked_after(monitor, "sh", shell.pid)
+    assert shell.stdin is not None
+    shell.stdin.write("\n")
+    is_looked_after(monitor, "example-exec", shell.pid)
+
+
+def test_an_old_process_that_was_renamed_is_found_within_30_s(
+    start_leaker: Callable[..., Leaker], find_again: Callable[[bytes], Finder]
+) -> None:
+    leaker = start_leaker("unnamed")
+    finder = find_again(b"example-")
+    assert leaker.pid not in finder.find(now_s=1000.0)
+    leaker.rename("example-renamed")
+    assert leaker.pid in finder.find(now_s=1000.0 + FULL_SCAN_S)
+    assert FULL_SCAN_S <= 30.0
+
+
+def test_a_process_is_young_for_long_enough_to_be_seen_twice_at_a_long_interval(
+    start_leaker: Callable[..., Leaker],
+) -> None:
+    finder = Finder(b"example-", interval_s=20.0)
+    finder.find(now_s=1000.0)
+    leaker = start_leaker("unnamed")
+    assert leaker.pid not in finder.find(now_s=1001.0)
+    leaker.rename("example-renamed")
+    assert YOUNG_S < 20.0
+    assert leaker.pid in finder.find(now_s=1021.0)
+    finder.close()
+
+
+def test_a_thread_is_no_process_of_its_name(
+    start_program: Callable[..., subprocess.Popen[str]],
+    start_leaker: Callable[..., Leaker],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-")
+    monitor.wait_ready()
+    process = start_program(sys.executable, "-c", WITH_A_THREAD, "example-thread")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    is_looked_after(monitor, "example-next", start_leaker("example-next").pid)
+    assert not [line for line in monitor.lines if line.startswith("example-thread")]
+
+
+def test_a_process_that_ends_between_the_listing_and_the_reading_is_passed_over(
+    start_leaker: Callable[..., Leaker],
+    find_again: Callable[[bytes], Finder],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended, alive = start_leaker("example-ended"), start_leaker("example-alive")
+    ended.stop()
+    monkeypatch.setattr(proc, "pids", lambda: iter((ended.pid, alive.pid)))
+    assert find_again(b"example-").find(now_s=1000.0) == [alive.pid]
+
+
+def test_500_processes_that_came_and_went_between_two_looks_hide_no_new_one(
+    start_crowd: Callable[..., Crowd], find_again: Callable[[bytes], Finder]
+) -> None:
+    finder = find_again(b"example-")
+    finder.find(now_s=1000.0)
+    crowd = start_crowd("example-short", 600)
+    crowd.end(599)
+    left = crowd.pids[-1]
+    assert left in finder.find(now_s=1002.0)
+    eventually(lambda: len(crowd.ended) == 599, SOON_S, "599 were reaped")

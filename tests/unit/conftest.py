@@ -1,0 +1,68 @@
+"""What the tests of the parts share: a deadline, monitors of trees of files, real children."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+# Any: the options are those of the class that is made, which checks their names itself.
+from tests.process.leaker import Leaker, build_leaker
+from tests.unit.trees import House
+
+LONGEST_TEST_S = 60
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """Fails what blocks or spins, instead of waiting for ever."""
+
+    def fail(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"not done after {LONGEST_TEST_S} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(LONGEST_TEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def started() -> Iterator[ExitStack]:
+    """What is pushed here is ended after the test, last started first."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def start(tmp_path: Path, started: ExitStack) -> Callable[..., House]:
+    """`start(arguments, memory=…, notifier=…)`, see House."""
+
+    def start_house(arguments: str, **options: Any) -> House:
+        top = tmp_path / "cgroup"
+        (top / "system.slice").mkdir(parents=True)
+        house = House(top, arguments, **options)
+        started.callback(house.close)
+        return house
+
+    return start_house
+
+
+@pytest.fixture(scope="session")
+def leaker_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_leaker(tmp_path_factory.mktemp("leaker"))
+
+
+@pytest.fixture
+def start_leaker(leaker_program: Path, tmp_path: Path, started: ExitStack) -> Callable[..., Leaker]:
+    """`start_leaker(name, mib=…, ignore=…)`, see Leaker.start."""
+
+    def start_child(name: str, **options: Any) -> Leaker:
+        leaker = Leaker.start(leaker_program, tmp_path, name, **options)
+        started.callback(leaker.kill)
+        return leaker
+
+    return start_child

@@ -1,0 +1,134 @@
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from memmon_systemd import bus
+from memmon_systemd.bus import Backoff, BusError, _await_greeting, _socket_address
+
+LISTENING_S = 10.0
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    # The address of a Unix socket has 104 to 108 bytes: tmp_path is too long on macOS.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name, "bus")
+
+
+class Listener:
+    """A socket that accepts one connection and answers its first words."""
+
+    def __init__(self, path: Path, answer: bytes | None) -> None:
+        self.heard = b""
+        self._answer = answer
+        self._done = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._socket.settimeout(LISTENING_S)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection:
+            self.heard = connection.recv(1024)
+            if self._answer is None:
+                self._done.wait(LISTENING_S)
+            else:
+                connection.sendall(self._answer)
+
+
+def failure(address: str) -> BusError:
+    with pytest.raises(BusError) as caught:
+        _await_greeting(address)
+    return caught.value
+
+
+def test_a_bus_that_greets_is_one_to_talk_to(path: Path) -> None:
+    with Listener(path, b"OK 1234deadbeef\r\n") as listener:
+        _await_greeting(str(path))
+    assert listener.heard.startswith(b"\0AUTH EXTERNAL ")
+
+
+def test_a_bus_that_accepts_and_says_nothing_is_given_up_at_the_deadline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "CALL_DEADLINE_S", 0.05)
+    with Listener(path, None):
+        assert str(failure(str(path))) == f"{path}: no answer within 0.05 s"
+
+
+def test_a_bus_that_refuses_this_user_is_said_to(path: Path) -> None:
+    with Listener(path, b"REJECTED EXTERNAL\r\n"):
+        assert "the bus refuses user" in str(failure(str(path)))
+
+
+def test_a_bus_that_hangs_up_is_not_said_to_refuse(path: Path) -> None:
+    with Listener(path, b""):
+        assert str(failure(str(path))) == f"{path}: the bus hung up"
+
+
+def test_where_nobody_listens_there_is_no_bus(path: Path) -> None:
+    assert str(failure(str(path))) == f"{path}: no bus there"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as closed:
+        closed.bind(str(path))
+    assert str(failure(str(path))) == f"{path}: no bus there"
+
+
+def test_an_address_that_cant_be_connected_to_is_named(path: Path) -> None:
+    assert f"{path}" in str(failure(f"{path}{'x' * 200}"))
+
+
+@pytest.mark.parametrize(
+    ("user", "environ", "address"),
+    [
+        (False, {}, "/run/dbus/system_bus_socket"),
+        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/a,guid=1;unix:path=/b"}, "/a"),
+        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:abstract=/tmp/x"}, "\0/tmp/x"),
+        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "tcp:host=localhost"}, None),
+        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "nonsense"}, None),
+        (True, {"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/bus"),
+        (True, {"XDG_RUNTIME_DIR": "/r", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/s"}, "/s"),
+    ],
+)
+def test_the_socket_of_a_bus_is_the_one_that_the_environment_names(
+    user: bool, environ: dict[str, str], address: str | None
+) -> None:
+    assert _socket_address(user, environ) == address
+
+
+def test_what_fails_is_tried_again_after_1_2_4_seconds_up_to_an_hour() -> None:
+    backoff = Backoff()
+    now_s, pauses_s = 100.0, []
+    assert backoff.is_due(now_s)
+    for _ in range(15):
+        backoff.failed(now_s, "why")
+        pause_s = next(pause_s for pause_s in range(1, 4000) if backoff.is_due(now_s + pause_s))
+        pauses_s.append(pause_s)
+        now_s += pause_s
+    assert pauses_s[:5] == [1, 2, 4, 8, 16]
+    assert pauses_s[-1] == 3600
+    assert not backoff.is_due(now_s - 1)
+
+
+def test_after_what_worked_the_next_failure_pauses_for_a_second_only() -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.failed(0.0, "why")
+    backoff.worked()
+    assert backoff.is_due(0.0)
+    backoff.failed(0.0, "why")
+    assert backoff.is_due(1.0)

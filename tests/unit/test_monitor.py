@@ -1,0 +1,280 @@
+import errno
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from memmon_systemd.bus import BusError
+from memmon_systemd.monitor import OnceResult
+from memmon_systemd.notify import Notifier
+from memmon_systemd.policy import State
+from tests.unit.trees import MIB, House, linux_only, use
+
+pytestmark = linux_only
+Start = Callable[..., House]
+TERM = f"kill app.service main {int(signal.SIGTERM)}"
+
+
+class BrokenSource:
+    due_s = 0.0
+
+    def refresh(self, now_s: float) -> None:
+        raise RuntimeError("this source is broken")
+
+    def is_finished(self) -> bool:
+        return False
+
+    def has_targets(self) -> bool:
+        return True
+
+
+def test_a_unit_is_signalled_once_it_is_strictly_above_the_threshold(start: Start) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 100)
+    house.advance(10)
+    assert house.asked == []
+    use(app, 100 * MIB + 1)
+    house.advance(2)
+    assert house.asked == [TERM]
+    assert house.target("app.service").state is State.SIGNALLED
+
+
+def test_a_dip_below_the_threshold_starts_for_anew(start: Start) -> None:
+    house = start("-m 100 --for 5 app.service")
+    app = house.make("app.service", 101)
+    house.advance(4.9)
+    use(app, 100 * MIB)
+    house.advance(2.5)
+    use(app, 101 * MIB)
+    house.advance(5)
+    assert house.asked == []
+    house.advance(3)
+    assert house.asked == [TERM]
+    assert [line.split(": ")[1] for line in house.log.lines] == ["over", "ok", "over", "signalled"]
+
+
+def test_for_ends_on_time_even_where_the_interval_is_longer(start: Start) -> None:
+    house = start("-m 100 -i 60 --for 5 app.service")
+    house.make("app.service", 101)
+    begin_s = house.clock.now_s
+    house.advance(30)
+    assert [when_s - begin_s for when_s, _ in house.manager.asked] == [5.0]
+
+
+@pytest.mark.parametrize(("arguments", "period_s"), [("--repeat 10", 10.0), ("", 90.0), ("--repeat 0.5", 0.5)])
+def test_while_it_stays_above_the_signal_is_repeated(start: Start, arguments: str, period_s: float) -> None:
+    house = start(f"-m 100 -i 7 {arguments} app.service")
+    house.make("app.service", 101)
+    begin_s = house.clock.now_s
+    house.advance(3.5 * period_s)
+    times_s = [when_s - begin_s for when_s, _ in house.manager.asked]
+    assert times_s == pytest.approx([0, period_s, 2 * period_s, 3 * period_s])
+    assert len(house.log.having("signalled")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "would"), [("-n", "would send SIGTERM"), ("-n --restart", "would restart")]
+)
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(start: Start, arguments: str, would: str) -> None:
+    house = start(f"-m 100 {arguments} app.service")
+    house.make("app.service", 101)
+    house.advance(10)
+    assert house.asked == []
+    assert len(house.log.having(would)) == 1
+
+
+def test_restart_asks_for_a_restart_and_signals_nobody(start: Start) -> None:
+    house = start("-m 100 --restart app.service")
+    house.make("app.service", 101)
+    house.advance(1)
+    assert house.asked == ["restart app.service"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whom"), [("--kill-whom all", "all"), ("--kill-whom control", "control"), ("", "main")]
+)
+def test_kill_whom_and_the_signal_reach_the_service_manager(
+    start: Start, arguments: str, whom: str
+) -> None:
+    house = start(f"-m 100 -s USR1 {arguments} app.service")
+    house.make("app.service", 101)
+    house.advance(1)
+    assert house.asked == [f"kill app.service {whom} {int(signal.SIGUSR1)}"]
+
+
+def test_it_is_read_again_just_before_acting(start: Start) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 90)
+    house.advance(2)
+    use(app, 101 * MIB)
+    house.manager.on_question = lambda _: use(app, 99 * MIB)  # it falls while systemd is asked
+    house.advance(4)
+    assert house.manager.questions == 2
+    assert house.asked == []
+
+
+def test_a_new_invocation_in_the_same_cgroup_starts_afresh(start: Start) -> None:
+    house = start("-m 100 --for 5 app.service")
+    house.make("app.service", 101)
+    house.advance(4.9)
+    house.manager.start_again("app.service")
+    house.advance(5)
+    assert house.asked == []
+    house.advance(0.3)
+    assert house.asked == [TERM]
+
+
+@pytest.mark.parametrize("garbage", ["", "x\n", "-5\n", "\0\0\n"])
+def test_samples_that_cant_be_read_are_counted_said_once_and_not_fatal(start: Start, garbage: str) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 50)
+    house.advance(2)
+    (app / "memory.current").write_text(garbage)
+    house.advance(20)
+    assert house.target("app.service").unreadable >= 9
+    assert len(house.log.having("can't be read")) == 1
+    use(app, 101 * MIB)
+    house.advance(2)
+    assert house.asked == [TERM]
+
+
+def test_a_target_that_is_gone_is_waited_for(start: Start) -> None:
+    house = start("-m 100 app.service")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        app = house.make("app.service", 50)
+        (app / "memory.current").unlink()
+        (app / "memory.current").symlink_to(f"/proc/{child.pid}/oom_score")  # ESRCH once it ended
+        house.advance(2)
+        child.kill()
+        child.wait()
+    house.advance(4)
+    assert house.target("app.service").state is State.WAITING
+    assert len(house.log.having("waiting: it stopped")) == 1
+
+
+def test_a_failure_is_said_once_and_tried_again_until_it_works(start: Start) -> None:
+    house = start("-m 100 --restart app.service")
+    app = house.make("app.service", 90)
+    house.advance(2)
+    house.manager.failure = BusError(errno.EACCES, "not allowed")
+    use(app, 101 * MIB)
+    house.advance(20)
+    house.manager.failure = BusError(errno.ETIMEDOUT, "no answer")
+    house.advance(60)
+    first, second = house.log.having("not restarted")
+    assert "not allowed: run as root" in first
+    assert "no answer" in second
+    house.manager.failure = None
+    house.advance(120)
+    assert house.asked[0] == "restart app.service"
+
+
+@pytest.mark.parametrize("broken", ["app.service", "other.service"])
+def test_an_error_at_one_target_ends_neither_the_loop_nor_the_watch_of_others(
+    start: Start, broken: str
+) -> None:
+    house = start("-m 100 app.service other.service")
+    units = [house.make("app.service", 90), house.make("other.service", 90)]
+    house.advance(2)
+
+    def fail(name: str) -> None:
+        if name == broken:
+            raise RuntimeError("nobody expected this")
+
+    house.manager.on_question = fail
+    for unit in units:
+        use(unit, 101 * MIB)
+    house.run_for(10)
+    (said,) = house.log.having("nobody expected this")
+    assert "it goes on" in said
+    assert [what.split()[1] for what in house.asked] == list({"app.service", "other.service"} - {broken})
+
+
+def test_an_error_in_finding_targets_leaves_those_that_are_there_watched(start: Start) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 90)
+    house.advance(2)
+    broken = BrokenSource()
+    house.monitor = house.monitor_of([broken, house.units])
+    use(app, 101 * MIB)
+    house.run_for(10)
+    assert house.asked == [TERM]
+    assert len(house.log.having("this source is broken")) == 1
+
+
+@pytest.mark.parametrize("arguments", ["-m 100 -i 60", "-m 100 --growth 10G"])
+def test_the_watchdog_hears_from_it_every_half_of_its_time(start: Start, arguments: str) -> None:
+    pings_s: list[float] = []
+    ours, managers = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, managers:
+        house = start(f"{arguments} app.service", notifier=Notifier(ours, 4.0, None))
+        house.make("app.service", 99)
+
+        def listen(waited_s: float) -> None:
+            while select.select([managers], [], [], 0)[0]:
+                if managers.recv(4096) == b"WATCHDOG=1":
+                    pings_s.append(house.clock.now_s - waited_s)
+
+        house.waiter.on_wait = listen
+        begin_s = house.clock.now_s
+        house.advance(9)
+    assert [ping_s - begin_s for ping_s in pings_s] == pytest.approx([0, 2, 4, 6, 8])
+
+
+@pytest.mark.parametrize("mib_per_s", [1, 7, 50])
+def test_a_leak_of_up_to_the_growth_is_caught_within_what_it_takes_in_50_ms(
+    start: Start, mib_per_s: int
+) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 3.3)
+    used_mib = 3.3
+
+    def leak(waited_s: float) -> None:
+        nonlocal used_mib
+        if not house.asked:
+            used_mib += mib_per_s * waited_s
+            use(app, int(used_mib * MIB))
+
+    house.waiter.on_wait = leak
+    house.advance(100)
+    assert len(house.asked) > 0
+    assert 100 < used_mib <= 100 + mib_per_s * 0.05 + 1e-6
+
+
+def test_a_service_full_of_page_cache_isnt_looked_at_more_often(start: Start) -> None:
+    house = start("-m 100 app.service")
+    use(house.make("app.service", 0), 500 * MIB, active_file=500 * MIB)
+    house.advance(20)
+    assert house.waiter.waits_s == [2.0] * 10
+
+
+@pytest.mark.parametrize(
+    ("mib", "result"),
+    [
+        (100, OnceResult(over=False, failed=False, missing=False)),
+        (101, OnceResult(over=True, failed=False, missing=False)),
+        (None, OnceResult(over=False, failed=False, missing=True)),
+        ("garbage", OnceResult(over=False, failed=True, missing=False)),
+    ],
+)
+def test_once_looks_once_and_acts_where_it_is_over(
+    start: Start, mib: float | str | None, result: OnceResult
+) -> None:
+    house = start("-m 100 --for 5 --once app.service")
+    if isinstance(mib, str):
+        (house.make("app.service", 0) / "memory.current").write_text(mib)
+    elif mib is not None:
+        house.make("app.service", mib)
+    assert house.monitor.look_once() == result
+    assert house.asked == [TERM] * result.over
+    assert house.waiter.waits_s == []
+
+
+def test_verbose_says_every_reading(start: Start) -> None:
+    house = start("-m 100 -v app.service")
+    house.make("app.service", 20)
+    house.advance(19)
+    assert house.log.lines.count("app.service: ok: unreclaimable 20 MiB of 100 MiB") >= 10

@@ -1,0 +1,169 @@
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memmon_systemd.cgroup import Hierarchy, physical_bytes
+from memmon_systemd.prefix import PrefixSource
+from memmon_systemd.processes import ProcessTable, by_proc, by_psutil
+from tests.process.leaker import Leaker
+from tests.unit.trees import MIB, House, linux_only
+
+pytestmark = linux_only
+Start = Callable[..., House]
+StartLeaker = Callable[..., Leaker]
+NAME = f"mmp{os.getpid()}-"
+"""No other process of this machine begins like that, and room is left for 15 characters."""
+
+
+@pytest.fixture(params=[by_proc, by_psutil])
+def table(request: pytest.FixtureRequest) -> ProcessTable:
+    made: ProcessTable = request.param()
+    return made
+
+
+@pytest.fixture
+def watch(start: Start, table: ProcessTable) -> Callable[..., House]:
+    """A monitor of the processes of NAME."""
+
+    def begin(arguments: str, hierarchy: Hierarchy | None = None, **changes: object) -> House:
+        house = start(f"{arguments} --as process {NAME}", names=())
+        changed = replace(table, **changes)  # type: ignore[arg-type]  # their types are those of the table
+        source = PrefixSource(NAME, house.settings, changed, hierarchy, house.loop)
+        house.monitor = house.monitor_of([source])
+        return house
+
+    return begin
+
+
+def test_every_matching_process_is_measured_and_signalled_by_itself(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    small, large, other = start_leaker(NAME + "a", mib=2), start_leaker(NAME + "b", mib=40), start_leaker("x")
+    other.grow(40)
+    house = watch("-m 20 -s USR1")
+    house.advance(0)
+    large.wait_for_signals("SIGUSR1", 1, deadline_s=10)
+    names = {target.name for target in house.targets}
+    assert names == {f"{NAME}a[{small.pid}]", f"{NAME}b[{large.pid}]"}
+    assert len(house.log.having("signalled: rss 4")) == 1
+    assert small.lines == ["ready"]
+    assert other.lines == ["ready", "grown"]
+
+
+def test_while_it_stays_above_the_signal_is_repeated_at_every_interval(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    child = start_leaker(NAME, mib=40, ignore=True)
+    house = watch("-m 20 -i 3")
+    for count in (1, 2, 3):  # One at a time: signals that wait to be taken become one.
+        house.advance(0 if count == 1 else 3)
+        child.wait_for_signals("SIGTERM", count, deadline_s=10)
+    assert len(house.log.having("sent SIGTERM")) == 3
+
+
+def test_a_name_that_matches_nothing_is_waited_for_and_a_process_that_comes_is_found(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    house = watch("-m 20")
+    house.advance(10)
+    assert house.log.lines == [f"{NAME}: waiting: there is no process of that name"]
+    child = start_leaker(NAME)
+    house.advance(2)
+    assert house.log.having(f"{NAME}[{child.pid}]: ok: rss")
+    child.kill()
+    house.advance(4)
+    assert house.log.lines[-2:] == [
+        f"{NAME}[{child.pid}]: ended",
+        f"{NAME}: waiting: there is no process of that name",
+    ]
+    assert house.targets == []
+    start_leaker(NAME, mib=40)
+    house.advance(2)
+    assert len(house.log.having("sent SIGTERM")) == 1
+
+
+def test_a_process_that_took_another_name_is_let_go_instead_of_signalled(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    child = start_leaker(NAME, mib=2)
+    house = watch("-m 20")
+    house.advance(0)
+    child.rename("somebody-else")
+    child.grow(40)
+    house.advance(4)
+    assert house.targets == []
+    assert house.log.having("sent") == []
+    assert child.lines == ["ready", "renamed", "grown"]
+
+
+def test_what_runs_the_monitor_is_left_out_with_one_warning(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    parent = start_leaker(NAME, mib=40)
+    house = watch("-m 20", ancestors=lambda: {parent.pid})
+    house.advance(10)
+    assert house.log.having("warning") == [
+        f"warning: process {parent.pid} is left out: it is memory-monitor itself or runs it"
+    ]
+    assert parent.lines == ["ready"]
+
+
+def test_a_process_that_comes_to_run_the_monitor_isnt_signalled(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    child = start_leaker(NAME, mib=2)
+    untouchable: set[int] = set()
+    house = watch("-m 20", ancestors=lambda: untouchable)
+    house.advance(0)
+    untouchable.add(child.pid)
+    child.grow(40)
+    house.advance(4)
+    assert child.lines == ["ready", "grown"]
+
+
+def test_a_process_that_ends_while_it_is_found_is_no_error(
+    watch: Callable[..., House], start_leaker: StartLeaker, table: ProcessTable
+) -> None:
+    quick, slow = start_leaker(NAME + "quick"), start_leaker(NAME + "slow")
+
+    def end_then_open(pid: int) -> object:
+        if pid == quick.pid:
+            quick.kill()
+        return table.open(pid)
+
+    house = watch("-m 20", open=end_then_open)
+    house.advance(4)
+    assert [target.name for target in house.targets] == [f"{NAME}slow[{slow.pid}]"]
+
+
+def test_a_process_that_ends_before_the_signal_is_said_to_have_ended(
+    watch: Callable[..., House], start_leaker: StartLeaker, table: ProcessTable
+) -> None:
+    child = start_leaker(NAME, mib=40)
+    house = watch("-m 20 --for 5")
+    house.advance(2)
+    child.kill()
+    house.advance(5)
+    assert house.log.having("ended") == [f"{NAME}[{child.pid}]: ended"]
+    assert house.log.having("sent") == []
+
+
+@pytest.mark.parametrize("limit_mib", [None, 300])
+def test_a_share_is_one_of_the_limit_above_the_process_else_of_physical_memory(
+    watch: Callable[..., House],
+    start_leaker: StartLeaker,
+    tmp_path: Path,
+    limit_mib: int | None,
+) -> None:
+    start_leaker(NAME)
+    if limit_mib is not None:
+        (tmp_path / "memory.max").write_text(f"{limit_mib * MIB}\n")
+    house = watch("-m 50%", Hierarchy(tmp_path, memory=True))
+    house.advance(0)
+    whole_bytes = physical_bytes() if limit_mib is None else limit_mib * MIB
+    gauge = house.targets[0].gauge
+    assert gauge is not None
+    assert gauge.ladder.limit_bytes == pytest.approx(whole_bytes / 2, abs=1)
