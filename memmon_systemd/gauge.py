@@ -15,7 +15,7 @@ GONE_ERRNOS: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
 class Gauge(ABC):
     """Measures one target and answers with a rung."""
 
-    __slots__ = ("_closer", "ladder", "metric", "usage_bytes")
+    __slots__ = ("_closer", "ladder", "metric", "trouble", "usage_bytes")
 
     def __init__(self, metric: Metric, ladder: Ladder) -> None:
         """A gauge whose rungs are those of `ladder`."""
@@ -23,6 +23,8 @@ class Gauge(ABC):
         self.ladder = ladder
         self.usage_bytes = 0
         """The last measured usage; a cheap look leaves it as it was."""
+        self.trouble = ""
+        """Why the last sample was `UNREADABLE`."""
         self._closer = Rung(ladder.interval_s)
 
     @abstractmethod
@@ -44,15 +46,19 @@ class Gauge(ABC):
         """Measure the metric itself; the wait comes from the exact headroom."""
         try:
             usage_bytes = self.measure()
-        except OSError as error:
-            return GONE if error.errno in GONE_ERRNOS else UNREADABLE
-        except ValueError:
-            return UNREADABLE
+        except (OSError, ValueError) as error:
+            return self._failed(error)
         self.usage_bytes = usage_bytes
         if usage_bytes > self.ladder.limit_bytes:
             return OVER
         self._closer.wait_s = self.ladder.wait_s(usage_bytes)
         return self._closer
+
+    def _failed(self, error: Exception) -> Rung:
+        if isinstance(error, OSError) and error.errno in GONE_ERRNOS:
+            return GONE
+        self.trouble = str(error)
+        return UNREADABLE
 
 
 class Readable(Protocol):
@@ -79,10 +85,22 @@ class ProcessGauge(Gauge):
         self._process = process
         self._swap = swap
 
+    def look(self) -> Rung:
+        """The rung of this moment; smaps_rollup costs milliseconds, so PSS is only read near the limit."""
+        if self.metric is Metric.PSS:
+            try:
+                most_bytes = self._process.rss_bytes() + self._swap_bytes()
+            except OSError:
+                return self.look_closer()
+            if most_bytes <= self.ladder.limit_bytes * 3 // 4:
+                self._closer.wait_s = self.ladder.wait_s(most_bytes)
+                return self._closer
+        return self.look_closer()
+
     def measure(self) -> int:
         """The metric now, in bytes."""
-        swap_bytes = self._process.swap_bytes() if self._swap else 0
-        usage_bytes = self._process.rss_bytes() + swap_bytes
-        if self.metric is not Metric.PSS or usage_bytes <= self.ladder.limit_bytes * 3 // 4:
-            return usage_bytes
-        return self._process.pss_bytes() + swap_bytes
+        read = self._process.pss_bytes if self.metric is Metric.PSS else self._process.rss_bytes
+        return read() + self._swap_bytes()
+
+    def _swap_bytes(self) -> int:
+        return self._process.swap_bytes() if self._swap else 0

@@ -194,6 +194,10 @@ class Monitor:
             gauge.look_closer()  # A cheap look leaves no number to be said.
             target.enter(State.OK, now_s)
             self._report.fell(target)
+        elif target.state is State.SIGNALLED and not target.is_same():
+            # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
+            target.enter(State.OK, now_s)
+            self._sweep_due = True
         target.due_s = min(target.due_s, self._next_look_s(target, rung, now_s))
 
     def _next_look_s(self, target: Target, rung: Rung, now_s: float) -> float:

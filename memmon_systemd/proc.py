@@ -34,6 +34,7 @@ class Stat:
     parent: int
     kernel_thread: bool
     start_ticks: int
+    resident_bytes: int
 
 
 def read_stat(pid: int) -> Stat:
@@ -41,7 +42,9 @@ def read_stat(pid: int) -> Stat:
     text = read(f"/proc/{pid}/stat", 1024)
     begin, end = text.index(b"(") + 1, text.rindex(b")")
     rest = text[end + 2 :].split()
-    return Stat(text[begin:end], rest[0], int(rest[1]), bool(int(rest[6]) & _KERNEL_THREAD), int(rest[19]))
+    is_kernel_thread = bool(int(rest[6]) & _KERNEL_THREAD)
+    resident_bytes = int(rest[21]) * _PAGE_BYTES
+    return Stat(text[begin:end], rest[0], int(rest[1]), is_kernel_thread, int(rest[19]), resident_bytes)
 
 
 def is_thread(pid: int) -> bool:
@@ -125,9 +128,9 @@ class LinuxProcess:
             self.close()
 
     def rss_bytes(self) -> int:
-        """Resident set size by statm; ESRCH when it ended, a zombie included."""
+        """Resident set size by statm, or by stat where it isn't held; ESRCH when it ended or is a zombie."""
         if self._statm < 0:
-            return rss_bytes(self.pid)
+            return self._same_stat().resident_bytes
         return _resident_bytes(os.pread(self._statm, 128, 0))
 
     def pss_bytes(self) -> int:
@@ -141,10 +144,10 @@ class LinuxProcess:
     def is_still(self, prefix: bytes) -> bool:
         """Whether it lives, is the process that was opened, and its name begins with `prefix`."""
         try:
-            stat = self._checked_stat()
+            stat = self._same_stat()
         except OSError:
             return False
-        return stat.start_ticks == self.start and is_named(self.pid, stat.comm, prefix)
+        return is_named(self.pid, stat.comm, prefix)
 
     def send(self, signal_number: int) -> None:
         """Signal this very process; ProcessLookupError, PermissionError."""
@@ -153,8 +156,7 @@ class LinuxProcess:
             return
         pidfd = os.pidfd_open(self.pid)
         try:
-            if read_stat(self.pid).start_ticks != self.start:
-                raise ProcessLookupError(errno.ESRCH, "the PID is another process's now")
+            self._same_stat()
             signal.pidfd_send_signal(pidfd, signal_number)
         finally:
             os.close(pidfd)
@@ -165,6 +167,12 @@ class LinuxProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._pidfd = self._statm = -1
+
+    def _same_stat(self) -> Stat:
+        stat = self._checked_stat()
+        if stat.start_ticks != self.start:
+            raise ProcessLookupError(errno.ESRCH, "the PID is another process's now")
+        return stat
 
     def _checked_stat(self) -> Stat:
         stat = read_stat(self.pid)

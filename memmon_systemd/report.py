@@ -122,10 +122,9 @@ class Report:
 
     def unreadable(self, target: Target) -> None:
         """The first sample that could not be read; the target is looked at again."""
-        self.warn(
-            f"{target.name}: its memory can't be read now; it is tried again at every look",
-            target.unit,
-        )
+        trouble = f" ({target.gauge.trouble})" if target.gauge else ""
+        sentence = f"its memory can't be read now{trouble}; it is tried again at every look"
+        self.warn(f"{target.name}: {sentence}", target.unit)
 
     def reading(self, target: Target) -> None:
         """Every reading, for -v."""

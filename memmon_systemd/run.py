@@ -44,8 +44,6 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     resolver = Resolver(settings, environ, loop)
     monitor = Monitor(settings, resolver.sources(), loop, notifier)
     report.started(__version__)
-    if settings.signal_number == signal.SIGKILL and not settings.restart:
-        report.warn("SIGKILL isn't graceful: what gets it can't finish or save anything; SIGTERM asks it to")
     if settings.once:
         return _once(monitor)
     monitor.look_around()

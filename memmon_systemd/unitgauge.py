@@ -15,8 +15,8 @@ from typing import Final
 
 from memmon_systemd import cgroup, proc
 from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.gauge import GONE_ERRNOS, Gauge
-from memmon_systemd.ladder import BUFFER_BYTES, GONE, UNREADABLE, Ladder, Rung
+from memmon_systemd.gauge import Gauge
+from memmon_systemd.ladder import BUFFER_BYTES, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric, Settings, Share
 
 _NEWLINE, _ZERO, _NINE = b"\n09"
@@ -73,8 +73,9 @@ class UnitGauge(Gauge):
             self._seek(0)
             length = self._readinto(self._buffer)
         except OSError as error:
-            return GONE if error.errno in GONE_ERRNOS else UNREADABLE
+            return self._failed(error)
         if length < 2 or self._buffer[length - 1] != _NEWLINE or not _ZERO <= self._buffer[0] <= _NINE:
+            self.trouble = "memory.current holds no number"
             return UNREADABLE
         rung = self._first
         while length > rung.length or (length == rung.length and self._buffer > rung.bound):

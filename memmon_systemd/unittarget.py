@@ -60,7 +60,7 @@ class UnitTarget(Target):
         on_gone: Callable[[UnitTarget, float], None],
         on_event: Callable[[float], None],
     ) -> None:
-        """A unit that is waited for; `on_gone` is told when its cgroup goes, `on_event` when that wakes it."""
+        """A unit that is waited for; `on_gone` is told when its cgroup goes, `on_event` of an event in it."""
         super().__init__(name, name, DEFAULT_REPEAT_S)
         self._context = context
         self._on_gone = on_gone

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.kit import MonitorProcess
+from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 from tests.process.namespace import PidNamespace
 from tests.process.waiting import eventually
@@ -45,8 +45,8 @@ def test_a_monitor_that_waits_for_an_hour_ends_at_once(
     start_leaker: Callable[..., Leaker],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    start_leaker("example-quiet")
-    monitor = start_monitor("-m", "100", "-i", "1h", "example-quiet")
+    start_leaker(f"{MINE}-quiet")
+    monitor = start_monitor("-m", "100", "-i", "1h", f"{MINE}-quiet")
     monitor.wait_ready()
     eventually(lambda: sleeps(monitor.pid), 10, "it waits")
     print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
@@ -59,7 +59,7 @@ def test_a_monitor_that_has_just_begun_to_start_ends_with_status_0(
     number: signal.Signals, start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     talkative = (sys.executable, "-v", "-m", "memmon_systemd")  # says each import: a view into the start
-    monitor = start_monitor("-m", "100", "example-none", command=talkative)
+    monitor = start_monitor("-m", "100", f"{MINE}-none", command=talkative)
     monitor.wait_for_line("import 'memmon_systemd.notify'", 10)
     end(monitor, number)
     assert not [line for line in monitor.lines if line.startswith(("memory-monitor", "Traceback"))]
@@ -72,8 +72,8 @@ def test_a_monitor_that_starts_with_5200_processes_leaves_the_rest_undone(
     start_crowd: Callable[..., Crowd],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    start_crowd("example-many", MANY, ignore=True, namespace=namespace)
-    monitor = start_monitor("-m", "10K", "example-many", namespace=namespace)
+    start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
+    monitor = start_monitor("-m", "10K", f"{MINE}-many", namespace=namespace)
     monitor.wait_for_line("sent SIGTERM", 30)
     print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
     assert len([line for line in monitor.lines if "sent SIGTERM" in line]) < MANY
@@ -87,9 +87,9 @@ def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
     start_crowd: Callable[..., Crowd],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    monitor = start_monitor("-m", size, "-i", "0.5", "example-many", namespace=namespace)
+    monitor = start_monitor("-m", size, "-i", "0.5", f"{MINE}-many", namespace=namespace)
     monitor.wait_ready()
-    start_crowd("example-many", MANY, ignore=True, namespace=namespace)
+    start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
     said = "sent SIGTERM" if size == "10K" else r"\]: ok: "
     monitor.wait_for_line(said, 30)
     print(f"\nSIGTERM: ended {end(monitor, signal.SIGTERM) * 1000:.0f} ms later")

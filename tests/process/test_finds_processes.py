@@ -11,11 +11,12 @@ import pytest
 
 from memmon_systemd import proc
 from memmon_systemd.finder import FULL_SCAN_S, YOUNG_S, Finder
-from tests.process.kit import MonitorProcess
+from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 from tests.process.waiting import eventually
 
-LIMIT = ("-m", "100")
+# A dry run: a bare "sh" may be anybody's.
+LIMIT = ("-m", "100", "--dry-run")
 SOON_S = 10.0
 """Far less than the 30 s after which all processes are looked at again, whatever is known of them."""
 assert SOON_S < FULL_SCAN_S
@@ -64,11 +65,11 @@ def is_looked_after(monitor: MonitorProcess, name: str, pid: int) -> str:
 def test_a_prefix_longer_than_15_characters_is_compared_with_the_whole_name(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    meant = start_leaker("example-process-number-1")
-    other = start_leaker("example-process-of-others")
-    monitor = start_monitor(*LIMIT, "example-process-number")
+    meant = start_leaker(f"{MINE}-process-number-1")
+    other = start_leaker(f"{MINE}-process-of-others")
+    monitor = start_monitor(*LIMIT, f"{MINE}-process-number")
     monitor.wait_ready()
-    is_looked_after(monitor, "example-process", meant.pid)
+    is_looked_after(monitor, f"{MINE}-process", meant.pid)
     assert not [line for line in monitor.lines if str(other.pid) in line]
 
 
@@ -77,66 +78,66 @@ def test_a_script_with_a_long_name_is_found_by_the_name_of_its_file(
     start_program: Callable[..., subprocess.Popen[str]],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    for name in ("example-script-to-be-found", "example-script-of-others"):
+    for name in (f"{MINE}-script-to-be-found", f"{MINE}-script-of-others"):
         (tmp_path / name).write_text("#!/bin/sh\necho ready\nread line\n")
         (tmp_path / name).chmod(0o755)
     scripts = [
         start_program(os.fspath(tmp_path / name))
-        for name in ("example-script-to-be-found", "example-script-of-others")
+        for name in (f"{MINE}-script-to-be-found", f"{MINE}-script-of-others")
     ]
     for script in scripts:
         assert script.stdout is not None
         assert script.stdout.readline() == "ready\n"
-    monitor = start_monitor(*LIMIT, "example-script-to")
+    monitor = start_monitor(*LIMIT, f"{MINE}-script-to")
     monitor.wait_ready()
-    is_looked_after(monitor, "example-script-", scripts[0].pid)
+    is_looked_after(monitor, f"{MINE}-script-", scripts[0].pid)
     assert not [line for line in monitor.lines if str(scripts[1].pid) in line]
 
 
 def test_a_prefix_that_matches_nothing_waits_for_the_first_process(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-later")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-later")
     monitor.wait_ready()
-    assert monitor.status == "example-later: waiting: there is no process of that name"
-    leaker = start_leaker("example-later")
-    is_looked_after(monitor, "example-later", leaker.pid)
+    assert monitor.status == f"{MINE}-later: waiting: there is no process of that name"
+    leaker = start_leaker(f"{MINE}-later")
+    is_looked_after(monitor, f"{MINE}-later", leaker.pid)
 
 
 def test_it_waits_again_when_the_last_process_has_ended_and_finds_the_next(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    first = start_leaker("example-again")
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-again")
+    first = start_leaker(f"{MINE}-again")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-again")
     monitor.wait_ready()
     first.stop()
-    monitor.wait_for_line(rf"^example-again\[{first.pid}\]: ended$", SOON_S)
-    monitor.wait_for_line("^example-again: waiting: there is no process of that name$", SOON_S)
-    second = start_leaker("example-again")
-    is_looked_after(monitor, "example-again", second.pid)
+    monitor.wait_for_line(rf"^{MINE}-again\[{first.pid}\]: ended$", SOON_S)
+    monitor.wait_for_line(f"^{MINE}-again: waiting: there is no process of that name$", SOON_S)
+    second = start_leaker(f"{MINE}-again")
+    is_looked_after(monitor, f"{MINE}-again", second.pid)
 
 
 def test_each_child_that_is_forked_with_the_name_is_found(
     start_crowd: Callable[..., Crowd], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    crowd = start_crowd("example-forked", 3)
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-forked")
+    crowd = start_crowd(f"{MINE}-forked", 3)
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-forked")
     monitor.wait_ready()
     for _ in range(3):
         crowd.add(4)
         for pid in crowd.pids:
-            is_looked_after(monitor, "example-forked", pid)
+            is_looked_after(monitor, f"{MINE}-forked", pid)
 
 
 def test_a_young_process_that_takes_the_name_is_found_soon(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "-v", "example-", "unnamed")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "-v", f"{MINE}-", "unnamed")
     monitor.wait_ready()
     leaker = start_leaker("unnamed")
     is_looked_after(monitor, "unnamed", leaker.pid)  # So it has been seen with its first name.
-    leaker.rename("example-renamed")
-    is_looked_after(monitor, "example-renamed", leaker.pid)
+    leaker.rename(f"{MINE}-renamed")
+    is_looked_after(monitor, f"{MINE}-renamed", leaker.pid)
 
 
 def test_a_young_process_that_executes_a_program_of_the_name_is_found_soon(
@@ -145,25 +146,25 @@ def test_a_young_process_that_executes_a_program_of_the_name_is_found_soon(
     start_program: Callable[..., subprocess.Popen[str]],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    executed = tmp_path / "example-exec"
+    executed = tmp_path / f"{MINE}-exec"
     executed.symlink_to(leaker_program)
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-", "sh")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-", "sh")
     monitor.wait_ready()
-    arguments = "alone example-exec 0 0 0 -1"
+    arguments = f"alone {MINE}-exec 0 0 0 -1"
     shell = start_program("/bin/sh", "-c", f"read line; exec {executed} {arguments}")
     is_looked_after(monitor, "sh", shell.pid)
     assert shell.stdin is not None
     shell.stdin.write("\n")
-    is_looked_after(monitor, "example-exec", shell.pid)
+    is_looked_after(monitor, f"{MINE}-exec", shell.pid)
 
 
 def test_an_old_process_that_was_renamed_is_found_within_30_s(
     start_leaker: Callable[..., Leaker], find_again: Callable[[bytes], Finder]
 ) -> None:
     leaker = start_leaker("unnamed")
-    finder = find_again(b"example-")
+    finder = find_again(MINE.encode())
     assert leaker.pid not in finder.find(now_s=1000.0)
-    leaker.rename("example-renamed")
+    leaker.rename(f"{MINE}-renamed")
     assert leaker.pid in finder.find(now_s=1000.0 + FULL_SCAN_S)
     assert FULL_SCAN_S <= 30.0
 
@@ -171,11 +172,11 @@ def test_an_old_process_that_was_renamed_is_found_within_30_s(
 def test_a_process_is_young_for_long_enough_to_be_seen_twice_at_a_long_interval(
     start_leaker: Callable[..., Leaker],
 ) -> None:
-    finder = Finder(b"example-", interval_s=20.0)
+    finder = Finder(MINE.encode(), interval_s=20.0)
     finder.find(now_s=1000.0)
     leaker = start_leaker("unnamed")
     assert leaker.pid not in finder.find(now_s=1001.0)
-    leaker.rename("example-renamed")
+    leaker.rename(f"{MINE}-renamed")
     assert YOUNG_S < 20.0
     assert leaker.pid in finder.find(now_s=1021.0)
     finder.close()
@@ -186,13 +187,13 @@ def test_a_thread_is_no_process_of_its_name(
     start_leaker: Callable[..., Leaker],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    monitor = start_monitor(*LIMIT, "-i", "0.1", "example-")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-")
     monitor.wait_ready()
-    process = start_program(sys.executable, "-c", WITH_A_THREAD, "example-thread")
+    process = start_program(sys.executable, "-c", WITH_A_THREAD, f"{MINE}-thread")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    is_looked_after(monitor, "example-next", start_leaker("example-next").pid)
-    assert not [line for line in monitor.lines if line.startswith("example-thread")]
+    is_looked_after(monitor, f"{MINE}-next", start_leaker(f"{MINE}-next").pid)
+    assert not [line for line in monitor.lines if line.startswith(f"{MINE}-thread")]
 
 
 def test_a_process_that_ends_between_the_listing_and_the_reading_is_passed_over(
@@ -200,18 +201,18 @@ def test_a_process_that_ends_between_the_listing_and_the_reading_is_passed_over(
     find_again: Callable[[bytes], Finder],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended, alive = start_leaker("example-ended"), start_leaker("example-alive")
+    ended, alive = start_leaker(f"{MINE}-ended"), start_leaker(f"{MINE}-alive")
     ended.stop()
     monkeypatch.setattr(proc, "pids", lambda: iter((ended.pid, alive.pid)))
-    assert find_again(b"example-").find(now_s=1000.0) == [alive.pid]
+    assert find_again(MINE.encode()).find(now_s=1000.0) == [alive.pid]
 
 
 def test_500_processes_that_came_and_went_between_two_looks_hide_no_new_one(
     start_crowd: Callable[..., Crowd], find_again: Callable[[bytes], Finder]
 ) -> None:
-    finder = find_again(b"example-")
+    finder = find_again(MINE.encode())
     finder.find(now_s=1000.0)
-    crowd = start_crowd("example-short", 600)
+    crowd = start_crowd(f"{MINE}-short", 600)
     crowd.end(599)
     left = crowd.pids[-1]
     assert left in finder.find(now_s=1002.0)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.proc import LinuxProcess, read_stat
-from tests.process.kit import MonitorProcess
+from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.namespace import PidNamespace, inner_pid
 from tests.process.waiting import eventually
 
 SOON_S = 15.0
-NAME = "example-process"
+NAME = f"{MINE}-process"
 OVER = ("-m", "10", "-i", "0.05")
 # With so few descriptors none is spared for holding a process: it is opened at each look.
 LIMITS = pytest.mark.parametrize(
@@ -155,18 +155,18 @@ def test_it_never_signals_the_shell_that_runs_it(
     start_leaker: Callable[..., Leaker],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    for shell in ("example-outer", "example-inner"):
+    for shell in (f"{MINE}-outer", f"{MINE}-inner"):
         (tmp_path / shell).write_text('#!/bin/sh\necho "$0 is $$"\n"$@"\nexit $?\n')
         (tmp_path / shell).chmod(0o755)
-    witness = start_leaker("example-other", mib=20, ignore=True, namespace=namespace)
-    shells = (os.fspath(tmp_path / "example-outer"), os.fspath(tmp_path / "example-inner"))
-    monitor = start_monitor("-m", "1", "-i", "0.05", "example-", prefix=shells, namespace=namespace)
+    witness = start_leaker(f"{MINE}-other", mib=20, ignore=True, namespace=namespace)
+    shells = (os.fspath(tmp_path / f"{MINE}-outer"), os.fspath(tmp_path / f"{MINE}-inner"))
+    monitor = start_monitor("-m", "1", "-i", "0.05", f"{MINE}-", prefix=shells, namespace=namespace)
     monitor.wait_ready()
     wait_for_looks_at(witness, 20)
     assert monitor.running, "the outer shell was ended"
-    shells_pids = {int(line.split()[-1]) for line in monitor.lines if re.search(r"/example-\w+ is \d+$", line)}
-    assert len(shells_pids) == 2
-    for pid in shells_pids:
+    pids = [int(line.split()[-1]) for line in monitor.lines if re.search(rf"/{MINE}-\w+ is \d+$", line)]
+    assert len(pids) == 2
+    for pid in pids:
         assert about(monitor, pid) == [f"warning: process {pid} {LEFT_OUT}"]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.kit import MonitorProcess
+from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.waiting import eventually
 
 SOON_S = 15.0
-NAME = "example-process"
+NAME = f"{MINE}-process"
 FAST = ("-i", "0.05")
 
 
@@ -93,7 +93,7 @@ def test_every_matching_process_is_measured_and_signalled_by_itself(
 ) -> None:
     # Together far above the threshold.
     leakers = [start_leaker(f"{NAME}{number}", mib=30, ignore=True) for number in range(3)]
-    monitor = start_monitor("-m", "50", *FAST, "-v", "example-proc")
+    monitor = start_monitor("-m", "50", *FAST, "-v", f"{MINE}-proc")
     monitor.wait_ready()
     wait_for_looks(monitor, 10)
     assert [leaker.lines for leaker in leakers] == [["ready"]] * 3
@@ -224,7 +224,7 @@ def test_a_dry_run_says_what_it_would_send_and_sends_nothing(
 
 @pytest.mark.parametrize(
     ("size", "name", "status", "signals"),
-    [("100", NAME, 0, 0), ("10", NAME, 3, 1), ("10", "example-nobody", 4, 0)],
+    [("100", NAME, 0, 0), ("10", NAME, 3, 1), ("10", f"{MINE}-nobody", 4, 0)],
     ids=["within", "over", "not found"],
 )
 def test_once_looks_once_and_tells_by_its_status(
@@ -324,8 +324,8 @@ def test_a_process_that_comes_when_all_is_settled_is_measured_and_signalled_too(
 def test_several_names_are_monitored_by_one_process(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    leakers = [start_leaker(name, mib=20) for name in ("example-one", "example-two", "example-three")]
-    monitor = start_monitor("-m", "10", *FAST, "example-one", "example-two")
+    leakers = [start_leaker(name, mib=20) for name in (f"{MINE}-one", f"{MINE}-two", f"{MINE}-three")]
+    monitor = start_monitor("-m", "10", *FAST, f"{MINE}-one", f"{MINE}-two")
     monitor.wait_ready()
     for leaker in leakers[:2]:
         leaker.wait_for_signals("SIGTERM", 1, SOON_S)

@@ -96,7 +96,7 @@ def test_an_address_that_cant_be_connected_to_is_named(path: Path) -> None:
     ("user", "environ", "address"),
     [
         (False, {}, "/run/dbus/system_bus_socket"),
-        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/a,guid=1;unix:path=/b"}, "/a"),
+        (False, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:guid=1,path=/a;unix:path=/b"}, "/a"),
         (False, {"DBUS_SYSTEM_BUS_ADDRESS": "unix:abstract=/tmp/x"}, "\0/tmp/x"),
         (False, {"DBUS_SYSTEM_BUS_ADDRESS": "tcp:host=localhost"}, None),
         (False, {"DBUS_SYSTEM_BUS_ADDRESS": "nonsense"}, None),

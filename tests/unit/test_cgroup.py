@@ -17,7 +17,7 @@ from memmon_systemd.cgroup import (
     units_below,
     units_of,
 )
-from tests.unit.trees import MIB, linux_only, make_cgroup
+from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 
 UNIFIED = "30 24 0:26 / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 NAMED = "31 24 0:27 / {named} rw,nosuid shared:5 - cgroup cgroup rw,xattr,name=systemd"
@@ -69,7 +69,7 @@ def test_the_control_group_of_a_process_is_that_of_proc() -> None:
     assert group is not None
     assert f":{group}\n" in Path("/proc/self/cgroup").read_text()
     assert control_group_of(os.getpid()) == group
-    assert control_group_of(1 << 23) is None
+    assert control_group_of(NO_PROCESS) is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from memmon_systemd import proc
 from memmon_systemd.finder import FULL_SCAN_S, YOUNG_S, Finder
 from tests.process.leaker import Leaker
-from tests.unit.trees import linux_only
+from tests.unit.trees import NO_PROCESS, linux_only
 
 pytestmark = linux_only
 StartLeaker = Callable[..., Leaker]
@@ -37,7 +37,7 @@ def test_a_process_is_found_once_whether_it_was_there_before_or_came_later(
 
 
 def test_while_no_process_is_made_nothing_is_listed_but_every_30_s(
-    finder: Finder, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans: list[float] = []
     now_s = 0.0
@@ -143,7 +143,7 @@ def test_a_process_that_ends_while_all_are_listed_is_no_error(
     finder: Finder, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = start_leaker(NAME)
-    monkeypatch.setattr(proc, "pids", lambda: iter((1 << 22, child.pid)))
+    monkeypatch.setattr(proc, "pids", lambda: iter((NO_PROCESS, child.pid)))
     assert finder.find(0.0) == [child.pid]
 
 

@@ -140,7 +140,7 @@ def test_a_process_that_ends_while_it_is_found_is_no_error(
 
 
 def test_a_process_that_ends_before_the_signal_is_said_to_have_ended(
-    watch: Callable[..., House], start_leaker: StartLeaker, table: ProcessTable
+    watch: Callable[..., House], start_leaker: StartLeaker
 ) -> None:
     child = start_leaker(NAME, mib=40)
     house = watch("-m 20 --for 5")

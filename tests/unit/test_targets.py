@@ -73,9 +73,7 @@ def test_a_name_stands_for_a_unit_or_for_processes(
 
 
 @pytest.mark.parametrize("pattern", ["worker@*", "worker@*.service", "worker@[12].service"])
-def test_a_glob_stands_for_every_unit_that_matches(
-    resolve: Callable[[str], Resolved], pattern: str
-) -> None:
+def test_a_glob_stands_for_every_unit_that_matches(resolve: Callable[[str], Resolved], pattern: str) -> None:
     resolved = resolve(pattern)
     for name in ("worker@1.service", "worker@1.socket", "worker.service"):
         resolved.house.make(name, 10)
@@ -95,7 +93,7 @@ def test_a_process_that_two_names_begin_like_is_one_target(resolve: Callable[[st
 
 
 def test_units_are_looked_for_after_the_processes_that_may_own_them(
-    resolve: Callable[[str], Resolved]
+    resolve: Callable[[str], Resolved],
 ) -> None:
     resolved = resolve("--as owner zzz-1 zzz-2")
     assert [type(source) for source in resolved.sources()] == [OwnerSource, OwnerSource, UnitWatch]
@@ -103,7 +101,7 @@ def test_units_are_looked_for_after_the_processes_that_may_own_them(
 
 
 def test_where_systemd_cant_be_asked_a_bare_name_is_a_process_and_a_warning_says_so(
-    resolve: Callable[[str], Resolved]
+    resolve: Callable[[str], Resolved],
 ) -> None:
     resolved = resolve("--user zzz-app")
     resolved.house.manager.failure = BusError(110, "no answer within 1 s")

@@ -1,5 +1,3 @@
-import errno
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +10,9 @@ from hypothesis import strategies as st
 
 from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.cli import parse
-from memmon_systemd.gauge import Gauge, ProcessGauge
 from memmon_systemd.ladder import GONE, OVER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric
-from memmon_systemd.unitgauge import UnitGauge, open_sum_gauge, unit_ladder
+from memmon_systemd.unitgauge import UnitGauge, unit_ladder
 from tests.unit.trees import MIB, linux_only, make_cgroup, use
 
 LIMIT = 1000
@@ -194,69 +191,6 @@ def test_a_cgroup_without_the_files_is_refused_and_leaves_no_descriptor_open(
     (unit / missing).unlink()
     with pytest.raises(FileNotFoundError, match=missing):  # one left open would be a ResourceWarning
         unit_gauge(unit)
-
-
-class Failing(Gauge):
-    def __init__(self, number: int) -> None:
-        super().__init__(Metric.CURRENT, Ladder.climb(LIMIT, 2.0, None))
-        self.number = number
-
-    def measure(self) -> int:
-        raise OSError(self.number, os.strerror(self.number))
-
-
-@pytest.mark.parametrize(
-    ("number", "rung"),
-    [(errno.ENODEV, GONE), (errno.ENOENT, GONE), (errno.ESRCH, GONE), (errno.EIO, UNREADABLE)],
-)
-def test_the_error_tells_the_end_from_a_moments_trouble(number: int, rung: Rung) -> None:
-    assert Failing(number).look() is rung
-
-
-class Process:
-    """One that has 900 bytes, of which it shares 600 with another, and 50 in swap."""
-
-    def rss_bytes(self) -> int:
-        return self.rss
-
-    def pss_bytes(self) -> int:
-        return self.rss - 300
-
-    def swap_bytes(self) -> int:
-        return 50
-
-    rss = 900
-
-
-@pytest.mark.parametrize(
-    ("metric", "swap", "rss", "usage"),
-    [
-        (Metric.RSS, False, 900, 900),
-        (Metric.RSS, True, 900, 950),
-        (Metric.PSS, False, 900, 600),
-        (Metric.PSS, True, 900, 650),
-        (Metric.PSS, False, 750, 750),  # RSS, its upper bound, settles it
-    ],
-)
-def test_a_process_is_counted_by_rss_or_pss(metric: Metric, swap: bool, rss: int, usage: int) -> None:
-    process = Process()
-    process.rss = rss
-    assert ProcessGauge(process, metric, swap, Ladder.climb(LIMIT, 2.0, None)).measure() == usage
-
-
-@linux_only
-def test_the_sum_of_a_units_processes_leaves_out_those_that_ended(unit: Path) -> None:
-    settings = parse(["-m", "100", "app.service"])
-    hierarchy = Hierarchy(unit.parent, memory=False)
-    gauge = open_sum_gauge(unit, hierarchy, settings)
-    assert gauge.measure() == 0
-    (unit / "cgroup.procs").write_text(f"{os.getpid()}\n{1 << 23}\n")
-    one = gauge.measure()
-    assert one > 10 * MIB
-    make_cgroup(unit / "inner", 0, pids=(os.getpid(),))
-    assert gauge.measure() > 1.5 * one
-    unit.rename(unit.with_name("gone"))
-    assert gauge.look() is GONE
 
 
 @pytest.mark.parametrize(("size", "limit_mib"), [("80%", 240), ("50", 50)])

@@ -13,12 +13,11 @@ from memmon_systemd.policy import State
 from memmon_systemd.prefix import OwnerSource
 from memmon_systemd.processes import by_proc
 from tests.process.leaker import Leaker
-from tests.unit.trees import MIB, House, linux_only, use
+from tests.unit.trees import MIB, NO_PROCESS, House, linux_only, use
 
 pytestmark = linux_only
 Start = Callable[..., House]
 StartLeaker = Callable[..., Leaker]
-NO_PROCESS = 1 << 22  # above every PID (PID_MAX_LIMIT of the kernel)
 
 
 def restart(house: House, directory: Path, mib: float) -> None:
@@ -75,6 +74,7 @@ def test_instances_of_a_glob_come_and_go(start: Start) -> None:
     house.make("other.service", 500)
     house.advance(2)
     house.make("worker@2.service", 101, "system.slice/system-worker.slice")
+    house.advance(2)
     house.make("worker@3.service", 10, "new.slice/new-er.slice")
     house.advance(2)
     assert {target.name for target in house.targets} == {f"worker@{i}.service" for i in (1, 2, 3)}
@@ -92,6 +92,7 @@ def test_a_unit_that_is_named_twice_is_one_target(start: Start) -> None:
     house.make("app.service", 101)
     house.advance(2)
     assert house.asked == ["kill app.service main 15"]
+    assert len(house.targets) == 1
 
 
 def test_what_the_monitor_runs_in_is_left_out_with_one_warning(
@@ -104,9 +105,9 @@ def test_what_the_monitor_runs_in_is_left_out_with_one_warning(
     house.make("init.scope", 101, ".")
     house.make("app.service", 101)
     (house.top / "system.slice" / "memory.current").write_text(f"{101 * MIB}\n")
-    house.advance(10)
+    house.advance(5)
     house.make("app-2.service", 90)
-    house.advance(10)
+    house.advance(5)
     assert house.asked == ["kill app.service main 15"]
     left_out = [line.split()[1] for line in house.log.having("left out")]
     assert sorted(left_out) == ["init.scope", "memory-monitor@app.service", "system.slice"]

@@ -29,7 +29,8 @@ from memmon_systemd.units import UnitWatch
 from memmon_systemd.unittarget import UnitContext, UnitTarget
 
 MIB: Final = 1 << 20
-FOREVER_S: Final = 3600.0
+NO_PROCESS: Final = 1 << 22
+"""Above every PID (PID_MAX_LIMIT of the kernel)."""
 STAT_KEYS: Final = ("anon", "file", "slab_reclaimable", "inactive_anon", "inactive_file", "active_file")
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="cgroups, inotify and /proc are Linux'")
@@ -83,7 +84,7 @@ class SteppingWaiter(Waiter):
         if super().wait(0.0, clock):
             return True
         self.waits_s.append(longest_s)
-        assert not self.waits_s[-1000:] == [0.0] * 1000, "it spins"
+        assert self.waits_s[-1000:] != [0.0] * 1000, "it spins"
         waited_s = min(longest_s, self.end_s - self.clock.now_s)
         self.clock.now_s += waited_s
         if self.on_wait:
@@ -117,6 +118,7 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.usual = Invocation(b"first", NO_PROCESS, timeout_stop_s=20.0)
         self.invocations: dict[str, Invocation] = {}
         self.stopped: set[str] = set()
         self.not_loaded: set[str] = set()
@@ -140,7 +142,7 @@ class StandInManager(Manager):
             self.on_question(unit.name)
         if self.failure:
             raise self.failure
-        return self.invocations.get(unit.name, Invocation(b"first", 4_194_305, 90.0))
+        return self.invocations.get(unit.name, self.usual)
 
     def has_stopped(self, unit: Unit) -> bool:
         return unit.name in self.stopped
@@ -153,7 +155,7 @@ class StandInManager(Manager):
 
     def start_again(self, name: str) -> None:
         """Let a unit be in another invocation from now on."""
-        known = self.invocations.get(name, Invocation(b"first", 4_194_305, 90.0))
+        known = self.invocations.get(name, self.usual)
         self.invocations[name] = replace(known, identity=known.identity + b"'")
 
     def _do(self, what: str) -> None:

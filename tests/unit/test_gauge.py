@@ -1,0 +1,87 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from memmon_systemd.cgroup import Hierarchy
+from memmon_systemd.cli import parse
+from memmon_systemd.gauge import Gauge, ProcessGauge
+from memmon_systemd.ladder import GONE, UNREADABLE, Ladder, Rung
+from memmon_systemd.settings import Metric
+from memmon_systemd.unitgauge import open_sum_gauge
+from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
+
+LADDER = Ladder.climb(1000, 2.0, None)
+
+
+class Failing(Gauge):
+    def __init__(self, number: int) -> None:
+        super().__init__(Metric.CURRENT, LADDER)
+        self.number = number
+
+    def measure(self) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "rung"),
+    [(errno.ENODEV, GONE), (errno.ENOENT, GONE), (errno.ESRCH, GONE), (errno.EIO, UNREADABLE)],
+)
+def test_the_error_tells_the_end_from_a_moments_trouble(number: int, rung: Rung) -> None:
+    assert Failing(number).look() is rung
+
+
+class Process:
+    """One that shares 600 bytes with another, and has 50 in swap."""
+
+    def __init__(self, rss: int) -> None:
+        self.rss = rss
+        self.pss_reads = 0
+
+    def rss_bytes(self) -> int:
+        return self.rss
+
+    def pss_bytes(self) -> int:
+        self.pss_reads += 1
+        return self.rss - 300
+
+    def swap_bytes(self) -> int:
+        return 50
+
+
+@pytest.mark.parametrize(
+    ("metric", "swap", "rss", "usage"),
+    [
+        (Metric.RSS, False, 900, 900),
+        (Metric.RSS, True, 900, 950),
+        (Metric.PSS, False, 900, 600),
+        (Metric.PSS, True, 900, 650),
+    ],
+)
+def test_a_process_is_counted_by_rss_or_pss(metric: Metric, swap: bool, rss: int, usage: int) -> None:
+    assert ProcessGauge(Process(rss), metric, swap, LADDER).measure() == usage
+
+
+@pytest.mark.parametrize(("rss", "pss_reads"), [(750, 0), (751, 1)])
+def test_pss_is_only_read_where_rss_its_upper_bound_does_not_settle_it(rss: int, pss_reads: int) -> None:
+    process = Process(rss)
+    rung = ProcessGauge(process, Metric.PSS, False, LADDER).look()
+    assert process.pss_reads == pss_reads
+    assert 0 < rung.wait_s <= LADDER.wait_s(rss - 300)
+
+
+@linux_only
+def test_the_sum_of_a_units_processes_leaves_out_those_that_ended(tmp_path: Path) -> None:
+    unit = make_cgroup(tmp_path / "app.service", 0)
+    settings = parse(["-m", "100", "app.service"])
+    hierarchy = Hierarchy(unit.parent, memory=False)
+    gauge = open_sum_gauge(unit, hierarchy, settings)
+    assert gauge.measure() == 0
+    (unit / "cgroup.procs").write_text(f"{os.getpid()}\n{NO_PROCESS}\n")
+    one = gauge.measure()
+    assert one > 10 * MIB
+    make_cgroup(unit / "inner", 0, pids=(os.getpid(),))
+    assert gauge.measure() > 1.5 * one
+    unit.rename(unit.with_name("gone"))
+    assert gauge.look() is GONE
