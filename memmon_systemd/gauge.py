@@ -24,7 +24,7 @@ class Gauge(ABC):
         self.usage_bytes = 0
         """The last measured usage; a cheap look leaves it as it was."""
         self.trouble = ""
-        """Why the last sample was `UNREADABLE`."""
+        """Why the last sample was `UNREADABLE`, if it was."""
         self._closer = Rung(ladder.interval_s)
 
     @abstractmethod
@@ -49,6 +49,7 @@ class Gauge(ABC):
         except (OSError, ValueError) as error:
             return self._failed(error)
         self.usage_bytes = usage_bytes
+        self.trouble = ""
         if usage_bytes > self.ladder.limit_bytes:
             return OVER
         self._closer.wait_s = self.ladder.wait_s(usage_bytes)

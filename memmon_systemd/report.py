@@ -83,8 +83,12 @@ class Report:
         self._say(Event.WAITING, f"{name}: waiting: {why}", unit=unit, state=State.WAITING)
 
     def began(self, target: Target) -> None:
-        """A unit or process is measured from now on; one that is over already gets that line instead."""
-        if target.gauge is not None and target.gauge.usage_bytes > target.gauge.ladder.limit_bytes:
+        """A unit or process is measured from now on.
+
+        One that is over already, or that can't be read, gets that line instead, from its first look.
+        """
+        gauge = target.gauge
+        if gauge is not None and (gauge.trouble or gauge.usage_bytes > gauge.ladder.limit_bytes):
             return
         self._say_of(Event.BEGAN, target, f"{self._usage(target)} of {self._limit(target)}")
 

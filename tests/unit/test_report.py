@@ -193,6 +193,16 @@ def test_what_is_over_from_the_beginning_gets_one_line_and_not_two(said: Said) -
     assert said.log.lines == []
 
 
+def test_what_cant_be_read_is_not_called_zero(said: Said) -> None:
+    target = app(State.OK, 0)
+    assert target.gauge is not None
+    target.gauge.trouble = "Permission denied"
+    said.report.began(target)
+    assert not said.log.fields
+    said.report.unreadable(target)
+    assert "app.service: its memory can't be read now (Permission denied)" in said.line
+
+
 def test_a_failure_to_restart_is_no_failure_to_signal(said: Said) -> None:
     said.to("-m 500 --restart app.service").failed(app(State.OVER, 501), NOT_DONE)
     assert said.line.startswith("app.service: not restarted: ")
