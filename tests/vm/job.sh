@@ -1,12 +1,12 @@
 #!/bin/bash
 # Runs in the test machine as root, started by vm-job.service once it has booted: installs
 # memory-monitor, runs the command of the job, and tells its exit status.
-# Its output is a serial port of its own, which machine.py reads: see there for the markers.
+# Its output is a serial port of its own, which qemu.py reads: see there for the markers.
 
 repo=/srv/memory-monitor
 
 install_package() {
-    # The wheel that pip would make and install; pip itself takes three times as long here.
+    # The wheel that pip would make and install: 34 s in all, 50 s by pip (with a busy host).
     cp -r "$repo" /srv/build || return
     (cd /srv/build && python3 -c "from setuptools import build_meta as b; b.build_wheel('..')") \
         >/srv/build.log 2>&1 || { tail -n 1 /srv/build.log; return 1; }
@@ -31,6 +31,6 @@ echo "@@vm-job begins"
 # A pipe, not the terminal, is what the command writes to: no colours, no progress bars.
 run_job </dev/null 2>&1 | cat
 status=${PIPESTATUS[0]}
-# The machine is ended as soon as the marker is seen: its disk has to be complete by then.
+# QEMU is ended as soon as the marker is seen: a disk that is kept has to be complete by then.
 sync
 echo "@@vm-job ends $status"

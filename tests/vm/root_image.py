@@ -90,7 +90,7 @@ LINKS = {
 # Run in the root directory as its root.
 COMMANDS = (("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", "tester"),)
 
-# Sparse: the image takes on disk what is in it, about 0.6 GiB.
+# Sparse: the image takes on disk what is in it, about half a GiB.
 IMAGE_SIZE = "3G"
 
 

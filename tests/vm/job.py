@@ -1,0 +1,84 @@
+"""The job's disk: a tar of the repository, of the command to run in the machine, and of additions."""
+
+import io
+import shlex
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+TESTS = "tests/vm"
+
+REPO_IN_VM = "srv/memory-monitor"
+
+
+class JobError(Exception):
+    """The job can't be put together; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A file or directory of the host and where it goes in the machine."""
+
+    host: Path
+    vm: str
+
+
+def write_job(job: Path, command: str, additions: Sequence[Addition]) -> None:
+    """Writes the tar that the machine unpacks over its root."""
+    with tarfile.open(job, "w") as tar:
+        for name in repository_files():
+            tar.add(REPO / name, f"{REPO_IN_VM}/{name}", filter=_as_root)
+        tar.add(Path(__file__).with_name("job.sh"), "srv/vm-job", filter=_as_root)
+        for addition in additions:
+            tar.add(addition.host, addition.vm.lstrip("/"), filter=_as_root)
+        text = command.encode()
+        member = tarfile.TarInfo("srv/vm-command")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+
+
+def repository_files() -> list[str]:
+    """The files that git knows or would know, without those deleted in the work tree."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        raise JobError(f"git ls-files failed in {REPO} with status {listed.returncode}")
+    names = sorted(set(listed.stdout.split("\0")) - {""})
+    return [name for name in names if (REPO / name).is_symlink() or (REPO / name).exists()]
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The machine's root owns what is shipped, and everybody can read it."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return member
+
+
+def pytest_command(arguments: Sequence[str]) -> str:
+    """pytest in the machine: all of tests/vm, unless the arguments name files of it.
+
+    -P: what is tested is the installed package and not the source beside the tests.
+    """
+    in_repo = [_test_file(argument) or argument for argument in arguments]
+    chosen = [] if any(map(_test_file, arguments)) else [TESTS]
+    pytest = ["python3", "-P", "-m", "pytest", "-p", "no:cacheprovider", *chosen, *in_repo]
+    return f"test -x /usr/bin/memory-monitor && {shlex.join(pytest)}"
+
+
+def _test_file(argument: str) -> str | None:
+    """The argument as pytest needs it, if it names a test file (or `file::test`) of tests/vm."""
+    file = argument.partition("::")[0]
+    if file and (REPO / TESTS / file).is_file():
+        return f"{TESTS}/{argument}"
+    if file.startswith(f"{TESTS}/") and (REPO / file).is_file():
+        return argument
+    return None
