@@ -116,9 +116,10 @@ def _watchdog_s(watchdog_usec: str) -> tuple[float | None, str | None]:
 
 
 def _message(head: bytes, sentence: str) -> bytes:
-    # A newline would begin another assignment.
-    line = head + b"STATUS=" + one_line(sentence).encode()
+    # A newline would begin another assignment. The service manager takes one backslash of each pair away, and
+    # single ones: x\x2dy.service would be shown as xx2dy.service (systemd 252).
+    line = head + b"STATUS=" + one_line(sentence).replace("\\", 2 * "\\").encode()
     if len(line) <= _LONGEST_MESSAGE_BYTES:
         return line
-    # The service manager ignores a status that is not UTF-8: no half character at the end.
-    return line[:_LONGEST_MESSAGE_BYTES].decode(errors="ignore").encode()
+    # The service manager ignores a status that is not UTF-8, or ends in half a pair: none at the end.
+    return line[:_LONGEST_MESSAGE_BYTES].decode(errors="ignore").encode().rstrip(b"\\")

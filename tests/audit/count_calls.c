@@ -160,7 +160,7 @@ void *realloc(void *block, size_t size)
         }
         return copy;
     }
-    count(REALLOC);
+    count(block == NULL ? MALLOC : REALLOC); /* realloc(3): the same, and it makes a new block */
     return real.realloc(block, size);
 }
 

@@ -59,6 +59,12 @@ class Calls:
         return self.malloc + self.calloc + self.realloc + aligned
 
     @property
+    def living_blocks(self) -> int:
+        """Taken and not given back."""
+        aligned = self.posix_memalign + self.aligned_alloc + self.memalign
+        return self.malloc + self.calloc + aligned - self.free
+
+    @property
     def looks(self) -> int:
         """Rounds of the monitor's loop: each waits in one poll."""
         return self.poll

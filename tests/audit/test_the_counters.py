@@ -19,6 +19,8 @@ ANSWER_DEADLINE_S = 30
 STEPS = """
 import ctypes, mmap, os, select
 libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.realloc.restype = ctypes.c_void_p
+libc.realloc.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 kept = []
 
 def work():
@@ -120,7 +122,7 @@ def test_each_way_to_ask_for_memory_is_an_allocator_call(count_file: CountFile) 
     for call in (
         "libc.malloc(24)",
         "libc.calloc(3, 8)",
-        "libc.realloc(None, 24)",
+        "libc.realloc(libc.malloc(24), 48)",
         "libc.posix_memalign(ctypes.byref(ctypes.c_void_p()), 64, 64)",
         "libc.aligned_alloc(64, 64)",
         "libc.memalign(64, 64)",
@@ -129,6 +131,18 @@ def test_each_way_to_ask_for_memory_is_an_allocator_call(count_file: CountFile) 
         name = call.split("(")[0].removeprefix("libc.")
         assert getattr(many, name) >= 1000, call
         assert many.allocator_calls >= getattr(many, name), call
+
+
+def test_realloc_of_nothing_is_malloc(count_file: CountFile) -> None:
+    calls = calls_of_one_step("for _ in range(1000): libc.realloc(None, 24)", count_file)
+    assert calls.malloc >= 1000 > calls.realloc
+
+
+def test_blocks_that_live_are_those_taken_less_those_given_back(count_file: CountFile) -> None:
+    taken = calls_of_one_step("kept.append([object() for _ in range(1000)])", count_file)
+    assert 1000 <= taken.living_blocks < 1100
+    given_back = calls_of_one_step("for _ in range(1000): bytes(1000)", count_file)
+    assert -100 < given_back.living_blocks < 100
 
 
 def test_memory_given_back_is_counted_apart(count_file: CountFile) -> None:

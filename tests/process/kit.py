@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MONITOR: Final = (sys.executable, "-m", "memmon_systemd")
-# Names of processes begin with this (7 of their 15 characters): another run of the tests at the same time has other ones.
+# Names of processes begin with this, 7 of their 15 characters: another run of the tests has other ones.
 MINE: Final = f"m{os.getpid():06x}"
 # Root without the right to signal another user's processes.
 WITHOUT_CAP_KILL: Final = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill", "--")

@@ -4,6 +4,7 @@ import re
 import resource
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,10 @@ def wrong_lines(monitor: MonitorProcess) -> list[str]:
     return [line for line in monitor.lines if re.search("error|warning|Traceback|not signalled", line)]
 
 
+def count_descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 @pytest.mark.parametrize("hard_limit", [None, 1024], ids=["hard limit as it is", "hard limit 1024"])
 def test_5200_processes_are_all_found_and_each_is_signalled_once(
     hard_limit: int | None,
@@ -44,6 +49,9 @@ def test_5200_processes_are_all_found_and_each_is_signalled_once(
     )
     monitor.wait_ready(SOON_S)
     assert signalled(monitor) == Counter(crowd.pids)
+    # Held by two descriptors each as far as the limit allows; some stay free to open other files.
+    assert count_descriptors(monitor.pid) > min(2 * MANY, hard - 100)
+    assert count_descriptors(monitor.pid) < hard - 50
     # Those that come later too; the first are looked at meanwhile and not signalled again.
     crowd.add(20)
     eventually(lambda: len(signalled(monitor)) == MANY + 20, SOON_S, "the new ones", monitor.log.__str__)

@@ -26,6 +26,39 @@ LIMITS = pytest.mark.parametrize(
 
 LEFT_OUT = "is left out: it is memory-monitor itself or runs it"
 
+# Holds a process whose PID then becomes another one's: both have the same name.
+REUSE = """
+import os, signal, time
+from memmon_systemd.proc import LinuxProcess
+
+def birth():
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            signal.pause()
+    return pid
+
+first = birth()
+held = LinuxProcess(first)
+name = held.name.encode()
+time.sleep(0.02)  # A start time is told in units of 10 ms.
+os.kill(first, signal.SIGKILL)
+os.waitpid(first, 0)
+with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+    file.write(str(first - 1))
+heir = birth()
+print("the same PID" if heir == first else "another PID", flush=True)
+for ask, what in ((lambda: held.send(signal.SIGKILL), "sent"), (held.rss_bytes, "read")):
+    try:
+        ask()
+        print(what, flush=True)
+    except ProcessLookupError:
+        print("not", what, flush=True)
+print("it is the same" if held.is_still(name) else "it is another one", flush=True)
+print("the heir lives" if os.waitpid(heir, os.WNOHANG) == (0, 0) else "the heir was ended", flush=True)
+os.kill(heir, signal.SIGKILL)
+"""
+
 
 def is_stopped(pid: int) -> bool:
     return bool(re.search(r"^State:\s+T", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE))
@@ -105,19 +138,14 @@ def test_who_takes_pid_and_name_is_another_process_with_its_own_measure(
     assert heir.lines == ["ready"]
 
 
-def test_a_held_process_that_has_ended_cannot_be_read_or_signalled(
-    start_leaker: Callable[..., Leaker],
+@LIMITS
+def test_a_held_process_is_never_the_next_owner_of_its_pid(
+    prefix: tuple[str, ...], namespace: PidNamespace, start_monitor: Callable[..., MonitorProcess]
 ) -> None:
-    held = start_leaker(NAME)
-    process = LinuxProcess(held.pid)
-    process.send(signal.SIGUSR1)
-    held.wait_for_signals("SIGUSR1", 1, SOON_S)
-    held.kill()
-    for ask in (process.rss_bytes, lambda: process.send(signal.SIGUSR1)):
-        with pytest.raises(ProcessLookupError):
-            ask()
-    assert not process.is_still(NAME.encode())
-    process.close()
+    command = (sys.executable, "-c", REUSE)
+    child = start_monitor(command=command, prefix=prefix, namespace=namespace)
+    assert child.wait_for_end() == 0, child.log
+    assert child.lines == ["the same PID", "not sent", "not read", "it is another one", "the heir lives"]
 
 
 def test_one_that_lost_the_name_before_it_passed_the_threshold_is_left_alone(

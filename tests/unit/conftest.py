@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Any: the options are those of the class that is made, which checks their names itself.
@@ -14,6 +15,12 @@ from tests.process.leaker import Leaker, build_leaker
 from tests.unit.trees import House
 
 LONGEST_TEST_S = 60
+
+# A deadline for each example would make a failure of a machine that is busy.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

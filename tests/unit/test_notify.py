@@ -196,9 +196,15 @@ def test_a_notify_socket_of_another_type_is_one_line_that_names_it(path: str) ->
 # --- the status sentence ----------------------------------------------------------------------
 
 
+def as_sent(shown: bytes) -> bytes:
+    """What has to be sent so that this is shown: of each pair of backslashes systemd drops one."""
+    return shown.replace(b"\\", b"\\\\")
+
+
 def test_a_status_can_not_bring_in_another_assignment(manager: socket.socket, notifier: Notifier) -> None:
     notifier.status("a process named x\nSTOPPING=1\rMAINPID=1\0\x1b[2J is over")
-    assert read(manager) == (b"STATUS=a process named x\\nSTOPPING=1\\rMAINPID=1\\x00\\x1b[2J is over")
+    shown = rb"STATUS=a process named x\nSTOPPING=1\rMAINPID=1\x00\x1b[2J is over"
+    assert read(manager) == as_sent(shown)
 
 
 @pytest.mark.parametrize("letter", ["x", "ä", "€", "😀"])
@@ -215,7 +221,19 @@ def test_a_long_status_is_cut_to_what_systemd_takes_without_half_a_character(
 
 def test_a_name_that_is_not_utf_8_is_shown_with_escapes(manager: socket.socket, notifier: Notifier) -> None:
     notifier.status("odd\udcff is over")
-    assert read(manager) == b"STATUS=odd\\udcff is over"
+    assert read(manager) == as_sent(rb"STATUS=odd\udcff is over")
+
+
+def test_a_unit_with_a_backslash_keeps_its_name_also_where_the_status_is_cut(
+    manager: socket.socket, notifier: Notifier
+) -> None:
+    notifier.status(r"x\x2dy.service")
+    assert read(manager) == as_sent(rb"STATUS=x\x2dy.service")
+    for filler in ("", "a"):
+        notifier.status(filler + 5000 * "\\")
+        message = read(manager)
+        assert len(message) <= 4096
+        assert message.count(b"\\") % 2 == 0
 
 
 # --- the watchdog -----------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -74,19 +73,24 @@ def messages(unit: str) -> list[str]:
 
 
 def resident_kib(pid: int) -> int:
-    """RSS of a process (VmRSS, proc(5))."""
-    return int(status_of(pid, "VmRSS").split()[0])
+    """RSS of a process by smaps_rollup: VmRSS of /proc/PID/status can be 256 KiB off (proc(5))."""
+    return int(field_of(f"/proc/{pid}/smaps_rollup", "Rss").split()[0])
 
 
 def waits_of(pid: int) -> int:
-    """How often a process has gone to sleep by itself: for a monitor, how often it waited."""
-    return int(status_of(pid, "voluntary_ctxt_switches"))
+    """How often a process has gone to sleep by itself; a wait that ends at once doesn't count."""
+    return int(field_of(f"/proc/{pid}/status", "voluntary_ctxt_switches"))
 
 
-def status_of(pid: int, field: str) -> str:
-    """A field of /proc/PID/status."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next(line.split(":", 1)[1] for line in text.splitlines() if line.startswith(f"{field}:")).strip()
+def reads_of(pid: int) -> int:
+    """How often a process has read from a file so far (syscr, proc(5))."""
+    return int(field_of(f"/proc/{pid}/io", "syscr"))
+
+
+def field_of(file: str, field: str) -> str:
+    """What is behind "FIELD:" in a file of /proc."""
+    lines = Path(file).read_text().splitlines()
+    return next(line.split(":", 1)[1] for line in lines if line.startswith(f"{field}:")).strip()
 
 
 def faults_of(pid: int) -> tuple[int, int]:
@@ -99,6 +103,17 @@ def write_unit(name: str, text: str) -> None:
     """Puts a unit file where systemd finds it; a new name needs no daemon-reload."""
     (UNITS / name).parent.mkdir(exist_ok=True)
     (UNITS / name).write_text(text)
+
+
+@contextmanager
+def silent_bus() -> Iterator[None]:
+    """D-Bus accepts connections and says nothing. What talks to systemd's own socket goes on."""
+    daemon = int(property_of("dbus.service", "MainPID"))
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(daemon, signal.SIGCONT)
 
 
 class Leaky:
@@ -176,7 +191,8 @@ class Service(Leaky):
         self.unit = unit
         again = ("Restart=always", "RestartSec=100ms", "StartLimitIntervalSec=0") if restart else ()
         given = [f"--property={line}" for line in (*again, *properties)]
-        run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *given, *arguments, *self.command(*orders))
+        systemd_run = ("systemd-run", "--quiet", "--collect", f"--unit={unit}")
+        run(*systemd_run, *given, *arguments, *self.command(*orders))
         self.wait_for(orders[-1] if orders else "started")
 
     def __enter__(self) -> Self:
@@ -194,8 +210,8 @@ class Service(Leaky):
 
     @property
     def pid(self) -> int:
-        """The main process of the last invocation."""
-        return [pid for pid, what in self._starts() if what == "started"][-1]
+        """The main process."""
+        return int(property_of(self.unit, "MainPID"))
 
     def stop(self) -> None:
         """Stops the unit as systemctl does, but kills what would not end; nothing where it is gone."""
@@ -204,15 +220,14 @@ class Service(Leaky):
             subprocess.run(kill, capture_output=True, check=False)
         subprocess.run(("systemctl", "stop", self.unit), capture_output=True, check=False)
 
-    def _starts(self) -> list[tuple[int, str]]:
-        return [(int(line.split()[1]), line.split(" ", 2)[2]) for line in self.log.splitlines()]
-
 
 class Monitor:
     """memory-monitor as a child of the tests, ready when made; ended with its `with`."""
 
-    def __init__(self, *arguments: str, user: str | None = None, ready: bool = True) -> None:
-        """Starts it, as another user if asked; waits for READY=1 unless told not to."""
+    def __init__(
+        self, *arguments: str, user: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Starts it, as another user if asked, and waits for READY=1."""
         WORK.mkdir(exist_ok=True)
         self.path = WORK / f"monitor-{time.monotonic_ns()}"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -220,13 +235,12 @@ class Monitor:
         os.chmod(f"{self.path}.notify", 0o777)
         self._notify.setblocking(False)
         self.told: list[str] = []
-        environment = os.environ | {"NOTIFY_SOCKET": f"{self.path}.notify"}
+        told = {**os.environ, **(environment or {}), "NOTIFY_SOCKET": f"{self.path}.notify"}
         with self.path.open("wb") as log:
             self.process = subprocess.Popen(
-                ("memory-monitor", *arguments), stderr=log, stdout=log, env=environment, user=user
+                ("memory-monitor", *arguments), stderr=log, stdout=log, env=told, user=user
             )
-        if ready:
-            self.wait_until_ready()
+        self._wait_until_ready()
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -277,7 +291,7 @@ class Monitor:
 
         return eventually(met, f"{count} x {pattern!r} in the log", deadline_s, lambda: self.log)[-1]
 
-    def wait_until_ready(self) -> None:
+    def _wait_until_ready(self) -> None:
         """Waits for READY=1."""
 
         def is_ready() -> bool:

@@ -7,7 +7,9 @@ DIRECTORY/said is the monotonic time in seconds, the PID, and what was done or w
 
     grow MIB    take this much more memory and touch it
     free        give all of that back
-    cache MIB   read a file of this size again and again, so that it stays in the page cache; 0 ends that
+    cache MIB   read a file of this size again and again, so that it stays in the page cache
+    write MIB   write a file of this size again and again
+    name NAME   have this process name
     ignore      go on after SIGTERM
     drain S     take so many seconds to end after SIGTERM
     child       make a child that takes the same orders by DIRECTORY/child, and does not end with this one
@@ -19,6 +21,8 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 MIB = 1 << 20
 NAMES = {"SIGTERM": 15, "SIGUSR1": 10, "SIGUSR2": 12, "SIGHUP": 1}
@@ -31,7 +35,7 @@ class Service:
         """Takes orders from the FIFO of that name, which is made if need be."""
         self.directory = directory
         self.pages: list[mmap.mmap] = []
-        self.cached_file = -1
+        self.at_work: Callable[[], None] | None = None
         self.ignores = False
         self.drain_s = 0.0
         self.orders = open_fifo(f"{directory}/{orders}")
@@ -57,14 +61,22 @@ class Service:
         poll = select.poll()
         poll.register(self.orders, select.POLLIN)
         while True:
-            if poll.poll(None if self.cached_file < 0 else 0):
+            if poll.poll(0 if self.at_work else None):
                 for order in os.read(self.orders, 4096).decode().splitlines():
                     self.obey(order)
-            if self.cached_file >= 0:
-                read_whole(self.cached_file)
+            if self.at_work:
+                self.at_work()
 
     def obey(self, order: str) -> None:
-        """Does one of the things that the module's text lists, then says so."""
+        """Does one of the things that the module's text lists, then says so; signals come after that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, NAMES.values())
+        try:
+            self.do(order)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES.values())
+
+    def do(self, order: str) -> None:
+        """Does it and says so."""
         word, _, value = order.partition(" ")
         if word == "grow":
             self.pages.append(touched(int(value) * MIB))
@@ -72,13 +84,19 @@ class Service:
             while self.pages:
                 self.pages.pop().close()
         elif word == "cache":
-            self.cached_file = open_holes(f"{self.directory}/file", int(value) * MIB)
+            self.at_work = partial(read_whole, open_holes(f"{self.directory}/file", int(value) * MIB))
+        elif word == "write":
+            self.at_work = partial(write_whole, open_holes(f"{self.directory}/file", 0), int(value))
+        elif word == "name":
+            with open("/proc/self/comm", "w") as comm:
+                comm.write(value)
         elif word == "ignore":
             self.ignores = True
         elif word == "drain":
             self.drain_s = float(value)
         elif word == "child":
             if os.fork() == 0:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES.values())
                 Service(self.directory, "child").run()
         else:
             order = f"unknown order {order!r}"
@@ -102,8 +120,6 @@ def touched(size_bytes: int) -> mmap.mmap:
 
 def open_holes(path: str, size_bytes: int) -> int:
     """Opens a file without a block on the disk: its page cache is memory like any other."""
-    if not size_bytes:
-        return -1
     holes = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     os.truncate(holes, size_bytes)
     return holes
@@ -114,6 +130,14 @@ def read_whole(file: int) -> None:
     os.lseek(file, 0, os.SEEK_SET)
     while os.read(file, MIB):
         pass
+
+
+def write_whole(file: int, mib: int) -> None:
+    """Writes a file from its beginning to its end."""
+    os.lseek(file, 0, os.SEEK_SET)
+    block = bytes(MIB)
+    for _ in range(mib):
+        os.write(file, block)
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import pytest
 from kit import MIB, MonitorUnit, Service, eventually, journal, messages, property_of, run
 
+Pair: TypeAlias = tuple[Service, MonitorUnit]
 ACTED = re.compile(
     r"leaking\.service: signalled: unreclaimable 4\d(\.\d)? MiB is above 30 MiB:"
     r" sent SIGTERM to the main process \(KillUnit\)"
@@ -13,15 +15,13 @@ ACTED = re.compile(
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with Service("leaking.service", restart=True) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def monitor(service: Service) -> Iterator[MonitorUnit]:
-    with MonitorUnit("watcher.service", "-m", "30", "-i", "1", "leaking.service") as monitor:
-        yield monitor
+def pair() -> Iterator[Pair]:
+    """The service, and the monitor of it."""
+    with (
+        Service("leaking.service", restart=True) as service,
+        MonitorUnit("watcher.service", "-m", "30", "-i", "1", "leaking.service") as monitor,
+    ):
+        yield service, monitor
 
 
 def acts() -> list[dict[str, str]]:
@@ -29,16 +29,16 @@ def acts() -> list[dict[str, str]]:
     return [entry for entry in entries if ACTED.fullmatch(entry["MESSAGE"])]
 
 
-def test_it_is_ready_and_says_what_it_measured(service: Service, monitor: MonitorUnit) -> None:
+def test_it_is_ready_and_says_what_it_measured(pair: Pair) -> None:
+    _, monitor = pair
     assert property_of("watcher.service", "ActiveState") == "active"
     status = property_of("watcher.service", "StatusText")
     assert re.fullmatch(r"leaking\.service: ok: unreclaimable \d\.\d MiB of 30 MiB", status)
     assert "when memory is above 30 MiB; a look at least every 1 s" in monitor.lines[0]
 
 
-def test_the_service_is_asked_by_sigterm_and_systemd_starts_it_again(
-    service: Service, monitor: MonitorUnit
-) -> None:
+def test_the_service_is_asked_by_sigterm_and_systemd_starts_it_again(pair: Pair) -> None:
+    service, _ = pair
     service.tell("grow 20")
     service.tell("grow 20")
     service.wait_for("started", 2)
@@ -46,7 +46,8 @@ def test_the_service_is_asked_by_sigterm_and_systemd_starts_it_again(
     assert eventually(acts, "the line that says so")
 
 
-def test_the_next_invocation_is_found_and_asked_too(service: Service, monitor: MonitorUnit) -> None:
+def test_the_next_invocation_is_found_and_asked_too(pair: Pair) -> None:
+    service, monitor = pair
     monitor.wait_for(r"leaking\.service: ok: ", 2)
     service.tell("grow 40")
     service.wait_for("started", 3)
@@ -55,7 +56,8 @@ def test_the_next_invocation_is_found_and_asked_too(service: Service, monitor: M
     assert property_of("leaking.service", "NRestarts") == "2"
 
 
-def test_each_signal_has_its_numbers_in_the_journal(service: Service, monitor: MonitorUnit) -> None:
+@pytest.mark.usefixtures("pair")
+def test_each_signal_has_its_numbers_in_the_journal() -> None:
     for entry in acts():
         assert entry["PRIORITY"] == "4"
         assert entry["MESSAGE_ID"] == "43b9da7a063b459bb9ea683a83c3f93b"
@@ -66,13 +68,15 @@ def test_each_signal_has_its_numbers_in_the_journal(service: Service, monitor: M
         assert entry["MEMORY_MONITOR_SIGNAL"] == "SIGTERM"
 
 
-def test_the_journal_of_the_service_shows_it(service: Service, monitor: MonitorUnit) -> None:
+@pytest.mark.usefixtures("pair")
+def test_the_journal_of_the_service_shows_it() -> None:
     assert [line for line in messages("leaking.service") if ACTED.fullmatch(line)]
     shown = run("journalctl", "--unit=leaking.service", "--output=short")
     assert "memory-monitor[" in shown
 
 
-def test_the_status_is_the_last_sentence(service: Service, monitor: MonitorUnit) -> None:
+def test_the_status_is_the_last_sentence(pair: Pair) -> None:
+    _, monitor = pair
     last = monitor.wait_for(r"leaking\.service: ok: ", 3)
     assert property_of("watcher.service", "StatusText") == last
     assert property_of("watcher.service", "NRestarts") == "0"

@@ -1,0 +1,126 @@
+"""Who gets the signal, when, how often, and what else --restart, --dry-run and --once do."""
+
+import subprocess
+from itertools import pairwise
+
+import pytest
+from kit import Leaky, Monitor, Service, eventually, run, write_unit
+
+WITHIN, OVER, NOT_FOUND = 0, 3, 4
+
+
+def once(*arguments: str) -> tuple[int, str]:
+    """The exit status of `memory-monitor --once`, and what it logged."""
+    done = subprocess.run(
+        ("memory-monitor", "--once", *arguments), capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_kill_whom_chooses_main_process_control_process_or_all() -> None:
+    main, control = Leaky("three"), Leaky("three-control")
+    write_unit(
+        "three.service",
+        f"[Service]\nExecStart={main.exec_line('child')}\nExecStartPost={control.exec_line()}\n",
+    )
+    run("systemctl", "start", "--no-block", "three.service")
+    main.wait_for("child")
+    control.wait_for("started")
+    eventually(lambda: main.said.count("started") == 2, "the child is there")
+    (main_pid,), (control_pid,) = main.who("child"), control.who("started")
+    for whom, signal, who in (
+        ("main", "SIGUSR1", {main_pid}),
+        ("control", "SIGUSR2", {control_pid}),
+        ("all", "SIGHUP", {*main.who("started"), control_pid}),
+    ):
+        status, log = once("-m", "1", "--kill-whom", whom, "-s", signal, "three.service")
+        assert (status, "(KillUnit)" in log) == (OVER, True), log
+        eventually(lambda: {*main.who(signal), *control.who(signal)} == who, f"{signal} comes")  # noqa: B023
+    run("systemctl", "stop", "three.service")
+
+
+def test_a_service_without_main_process_has_all_its_processes_signalled() -> None:
+    left = Leaky("mainless")
+    write_unit(
+        "mainless.service",
+        f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{left.exec_line('child')} &'\n",
+    )
+    run("systemctl", "start", "mainless.service")
+    eventually(lambda: left.said.count("started") == 2, "the processes are there")
+    status, log = once("-m", "1", "-s", "USR1", "mainless.service")
+    assert status == OVER
+    assert "sent SIGUSR1 to all processes (KillUnit)" in log
+    eventually(lambda: sorted(left.who("SIGUSR1")) == sorted(left.who("started")), "both are signalled")
+    run("systemctl", "stop", "mainless.service")
+
+
+def test_restart_asks_systemd_to_restart_the_unit_which_need_not_restart_itself() -> None:
+    leaky = Leaky("restarted")
+    write_unit("restarted.service", f"[Service]\nExecStart={leaky.exec_line()}\n")
+    run("systemctl", "start", "restarted.service")
+    status, log = once("-m", "1", "--restart", "restarted.service")
+    assert status == OVER
+    assert "restarted.service: signalled: " in log
+    assert "asked systemd to restart it (TryRestartUnit)" in log
+    leaky.wait_for("started", 2)
+    assert leaky.said[:2] == ["started", "SIGTERM"]
+    run("systemctl", "stop", "restarted.service")
+
+
+def test_once_tells_by_its_exit_status_what_it_saw() -> None:
+    with Service("once.service", "grow 20") as service:
+        assert once("-m", "100", "once.service")[0] == WITHIN
+        assert once("-m", "10", "-s", "USR1", "once.service")[0] == OVER
+        service.wait_for("SIGUSR1")
+        assert once("-m", "10", "--as", "unit", "no-such-unit")[0] == NOT_FOUND
+        assert once("-m", "100", "once.service", "no-such-unit.service")[0] == NOT_FOUND
+        assert service.said.count("SIGUSR1") == 1
+
+
+def test_over_for_less_than_asked_is_no_reason() -> None:
+    with (
+        Service("patient.service") as service,
+        Monitor("-m", "30", "-i", "0.5", "-s", "USR1", "--for", "1h", "patient.service") as never,
+        Monitor("-m", "30", "-i", "0.5", "-s", "USR2", "--for", "2", "patient.service") as soon,
+    ):
+        service.tell("grow 40")
+        service.wait_for("SIGUSR2")
+        service.tell("free")
+        assert never.wait_for("within again: unreclaimable")
+        lines = [line.split(": ")[1] for line in soon.lines_with(r"^patient\.service")]
+        assert lines[:3] == ["ok", "over", "signalled"]
+        assert never.lines_with("over: .* is above 30 MiB; acts if that lasts 1 h")
+        assert "SIGUSR1" not in service.said
+
+
+def test_a_service_that_ignores_the_signal_is_asked_again_after_its_stop_time_only() -> None:
+    with (
+        Service("stubborn.service", "ignore", "grow 40", properties=("TimeoutStopSec=3",)) as service,
+        Monitor("-m", "30", "-i", "0.2", "stubborn.service") as monitor,
+    ):
+        service.wait_for("SIGTERM", 3)
+        times_s = service.times_s("SIGTERM")
+        gaps_s = [later - earlier for earlier, later in pairwise(times_s)]
+        # The monitor's clock runs from its decision on, the service's from when the signal came.
+        assert min(gaps_s) > 2.5
+        assert len(monitor.lines_with("signalled: .*sent SIGTERM")) == len(times_s)
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_not() -> None:
+    options = ("-m", "30", "-i", "0.5", "--repeat", "1", "tried.service")
+    with (
+        Service("tried.service", "grow 40") as service,
+        Monitor("-n", *options) as signal,
+        Monitor("-n", "--restart", *options) as restart,
+    ):
+        signal.wait_for(r"signalled: .*: would send SIGTERM \(dry run\)", 2)
+        restart.wait_for(r"signalled: .*: would restart it \(dry run\)", 2)
+        assert service.said == ["started", "grow 40"]
+
+
+@pytest.mark.parametrize("value", ["leaky.timer", "no such name.service"])
+def test_what_is_no_unit_with_processes_is_a_usage_error(value: str) -> None:
+    status, log = once("-m", "10", value)
+    assert status == 2
+    (line,) = log.splitlines()
+    assert line.startswith(f"memory-monitor: '{value}' ")

@@ -1,0 +1,129 @@
+"""The ways to name what is monitored: globs, names of units that don't run yet, aliases, owners."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from kit import UNITS, Leaky, Monitor, Service, eventually, run, write_unit
+
+NAMES = ("worker@*.service", "later.service", "nickname", "one-scope.scope", "pool.slice")
+
+
+@pytest.fixture(scope="module")
+def monitor() -> Iterator[Monitor]:
+    """One monitor of all those names, of which only one stands for something that runs."""
+    write_unit("original.service", f"[Service]\nExecStart={Leaky('original').exec_line()}\n")
+    (UNITS / "nickname.service").unlink(missing_ok=True)
+    (UNITS / "nickname.service").symlink_to(UNITS / "original.service")
+    with (
+        Service("worker@1.service") as first,
+        Monitor("-m", "30", "-i", "1", "-s", "USR1", *NAMES) as monitor,
+    ):
+        assert monitor.wait_for(r"worker@1\.service: ok: ")
+        yield monitor
+        assert "SIGUSR1" in first.said
+
+
+def test_an_instance_that_runs_already_matches_a_glob(monitor: Monitor) -> None:
+    # The service is the fixture's; its `said` is checked there when everything else is over.
+    orders = os.open("/var/tmp/memory-monitor-tests/worker@1.service/orders", os.O_WRONLY)
+    os.write(orders, b"grow 40\n")
+    os.close(orders)
+    monitor.wait_for(r"worker@1\.service: signalled: .*: sent SIGUSR1 to the main process \(KillUnit\)")
+
+
+def test_instances_that_start_and_stop_while_it_runs_come_and_go(monitor: Monitor) -> None:
+    with Service("worker@2.service") as second, Service("worker@3.service"):
+        monitor.wait_for(r"worker@2\.service: ok: ")
+        monitor.wait_for(r"worker@3\.service: ok: ")
+        second.tell("grow 40")
+        second.wait_for("SIGUSR1")
+    monitor.wait_for(r"worker@2\.service: waiting: it stopped")
+    monitor.wait_for(r"worker@3\.service: waiting: it stopped")
+    with Service("worker@2.service", "grow 40") as second:
+        second.wait_for("SIGUSR1")
+
+
+def test_a_unit_that_does_not_exist_yet_is_waited_for(monitor: Monitor) -> None:
+    monitor.wait_for(r"^later\.service: waiting: there is no such unit yet$")
+    with Service("later.service", "grow 40") as service:
+        service.wait_for("SIGUSR1")
+
+
+def test_a_name_without_suffix_that_is_an_alias_means_the_unit(monitor: Monitor) -> None:
+    service = Leaky("original")
+    run("systemctl", "start", "nickname.service")
+    service.wait_for("started")
+    service.tell("grow 40")
+    service.wait_for("SIGUSR1")
+    run("systemctl", "stop", "original.service")
+    monitor.wait_for(r"^original\.service: signalled: ")
+    assert not monitor.lines_with("^nickname")
+
+
+def test_a_scope_has_all_its_processes_signalled(monitor: Monitor) -> None:
+    scoped = Leaky("one-scope")
+    scope = ("systemd-run", "--quiet", "--scope", "--collect", "--unit=one-scope.scope")
+    with subprocess.Popen((*scope, *scoped.command("child", "grow 40"))) as process:
+        eventually(lambda: len(set(scoped.who("SIGUSR1"))) == 2, "both are signalled")
+        run("systemctl", "stop", "one-scope.scope")
+        process.wait()
+    monitor.wait_for(r"^one-scope\.scope: signalled: .*: sent SIGUSR1 to all processes \(KillUnit\)")
+
+
+def test_a_slice_is_the_sum_of_its_units_and_has_all_their_processes_signalled(monitor: Monitor) -> None:
+    pooled = ("Slice=pool.slice",)
+    with (
+        Service("pool-1.service", properties=pooled) as first,
+        Service("pool-2.service", properties=pooled) as second,
+    ):
+        first.tell("grow 20")
+        second.tell("grow 20")
+        first.wait_for("SIGUSR1")
+        second.wait_for("SIGUSR1")
+    monitor.wait_for(r"^pool\.slice: signalled: .*: sent SIGUSR1 to all processes \(KillUnit\)")
+
+
+def test_processes_are_found_by_the_first_letters_of_their_name() -> None:
+    with (
+        Service("named-1.service", "name mm-named-one") as first,
+        Service("named-2.service", "name mm-named-two", "grow 40") as second,
+        Monitor("-m", "30", "-i", "1", "-s", "USR1", "mm-named") as monitor,
+    ):
+        second.wait_for("SIGUSR1")
+        assert "SIGUSR1" not in first.said
+        first.tell("grow 40")
+        first.wait_for("SIGUSR1")
+        monitor.wait_for(r"^mm-named-one\[\d+\]: signalled: rss .* MiB is above 30 MiB: sent SIGUSR1$")
+
+
+def test_the_unit_that_owns_such_a_process_is_monitored() -> None:
+    options = ("-m", "30", "-i", "1", "-s", "USR1", "--as", "owner")
+    with (
+        Service("owning.service", "child", "name mm-owned") as service,
+        Monitor(*options, "mm-owned") as monitor,
+    ):
+        # The memory is not that of the process with the name.
+        service.tell("grow 40", "child")
+        service.wait_for("SIGUSR1")
+        monitor.wait_for(r"^owning\.service: signalled: unreclaimable .*\(KillUnit\)$")
+        service.tell("free", "child")
+        with Service("owning-2.service", "name mm-owned-too", "grow 40") as another:
+            another.wait_for("SIGUSR1")
+
+
+def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
+    environment = {"XDG_RUNTIME_DIR": "/run/user/1000"}
+    as_tester = ("runuser", "-u", "tester", "--", "env", *(f"{k}={v}" for k, v in environment.items()))
+    mine = Leaky("mine")
+    unit = (*as_tester, "systemd-run", "--user", "--quiet", "--collect", "--unit=mine.service")
+    run(*unit, *mine.command("grow 40"))
+    options = ("-m", "30", "-i", "1", "-s", "USR1", "--user", "mine.service")
+    with Monitor(*options, user="tester", environment=environment) as monitor:
+        mine.wait_for("SIGUSR1")
+        assert monitor.wait_for(r"^mine\.service: signalled: .*\(KillUnit\)$")
+        run(*as_tester, "systemctl", "--user", "stop", "mine.service")
+        monitor.wait_for(r"^mine\.service: waiting: it stopped$")
+    assert not re.search("Traceback", monitor.log)

@@ -1,0 +1,40 @@
+"""A unit that hits its MemoryHigh= or MemoryMax= is looked at at once, however long the interval is."""
+
+import time
+
+import pytest
+from kit import Monitor, Service, eventually, reads_of
+
+AT_ONCE_S = 30.0
+"""The next look by the clock would be after 50 s."""
+
+
+@pytest.mark.parametrize("limit", ["MemoryHigh=45M", "MemoryMax=45M"])
+def test_it_does_not_wait_for_the_interval(limit: str) -> None:
+    with (
+        Service("evented.service", properties=(limit,)) as service,
+        Monitor("-m", "24", "-i", "60", "-s", "USR1", "evented.service"),
+    ):
+        service.tell("grow 30")
+        assert "SIGUSR1" not in service.said
+        service.tell("cache 100")
+        service.wait_for("SIGUSR1", deadline_s=AT_ONCE_S)
+
+
+def test_a_unit_full_of_page_cache_at_its_limit_does_not_keep_it_awake() -> None:
+    with (
+        Service("full.service", "cache 100", properties=("MemoryMax=45M",)) as service,
+        Monitor("-m", "30", "-i", "2", "-s", "USR1", "full.service") as monitor,
+    ):
+        events = service.cgroup / "memory.events"
+
+        def times_at_the_limit() -> int:
+            words = events.read_text().split()
+            return int(words[words.index("max") + 1])
+
+        times, reads, begun_s = times_at_the_limit(), reads_of(monitor.pid), time.monotonic()
+        # In 2 s at most: 3 for an event that proved nothing, 1 to end it, and 3 for a look by the clock.
+        eventually(lambda: reads_of(monitor.pid) >= reads + 28, "it reads 28 times")
+        assert time.monotonic() - begun_s > 4.0
+        assert times_at_the_limit() - times > 100
+        assert "SIGUSR1" not in service.said
