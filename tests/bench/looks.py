@@ -1,7 +1,7 @@
 """What a look costs in CPU time: run it with `.venv/bin/python tests/bench/looks.py` on a quiet machine.
 
-A unit's gauge on plain files, which stand in for those of a cgroup, and
-a prefix's search for new processes beside a full scan of every name, with as many as there are now.
+A unit's gauge on plain files, which stand in for those of a cgroup, and a prefix's search for new processes
+beside a full scan of every name, with as many as there are now.
 """
 
 import os
@@ -56,7 +56,8 @@ def main() -> None:
     finder = Finder(b"no-such-process", 2.0)
     finder.find(0.0)
     finder.find(0.0)
-    print(f"a prefix, {scan_every_name()} processes, none new: {best_us(lambda: finder.find(0.1), 2_000):.2f} us")
+    quiet_us = best_us(lambda: finder.find(0.1), 2_000)
+    print(f"a prefix, {scan_every_name()} processes, none new: {quiet_us:.2f} us")
     print(f"a scan of every name instead: {best_us(scan_every_name, 5):.0f} us")
     finder.close()
     print(f"on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
