@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--deadline",
         metavar="SECONDS",
         type=float,
-        default=1200,
+        default=2400,
         help="for booting and the job; default 1200",
     )
     parser.add_argument(
