@@ -56,7 +56,8 @@ def test_a_monitor_that_waits_for_an_hour_ends_at_once(
 
 @BOTH
 def test_a_monitor_that_has_just_begun_to_start_ends_with_status_0(
-    number: signal.Signals, start_monitor: Callable[..., MonitorProcess],
+    number: signal.Signals,
+    start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     talkative = (sys.executable, "-v", "-m", "memmon_systemd")  # says each import: a view into the start
     monitor = start_monitor("-m", "100", f"{MINE}-none", command=talkative)
@@ -89,7 +90,9 @@ def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
 ) -> None:
     monitor = start_monitor("-m", size, "-i", "0.5", f"{MINE}-many", namespace=namespace)
     monitor.wait_ready()
+    monitor.process.send_signal(signal.SIGSTOP)  # So that it finds all of them in one look.
     start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
+    monitor.process.send_signal(signal.SIGCONT)
     said = "sent SIGTERM" if size == "10K" else r"\]: ok: "
     monitor.wait_for_line(said, 30)
     print(f"\nSIGTERM: ended {end(monitor, signal.SIGTERM) * 1000:.0f} ms later")

@@ -104,12 +104,13 @@ def test_each_line_was_written_or_is_counted_as_dropped(
     assert monitor.running
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_descriptors_are_no_hindrance(
-    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+    closed: str, start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     leaker = start_leaker(NAME, mib=20, ignore=True)
-    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
-    monitor = start_monitor("-m", "10", "-i", "0.05", "-v", NAME, prefix=closed)
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    monitor = start_monitor("-m", "10", "-i", "0.05", "-v", NAME, prefix=shell)
     monitor.wait_ready()
     leaker.wait_for_signals("SIGTERM", 5, SOON_S)
     # None of its lines went into what it opened next: a socket, /proc/loadavg.

@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         type=float,
         default=2400,
-        help="for booting and the job; default 1200",
+        help="for booting and the job; default 2400",
     )
     parser.add_argument(
         "--keep-root",
