@@ -213,7 +213,8 @@ class Monitor:
             target.enter(State.OK, now_s)
             self._sweep_due = True
             return
-        if gauge.look_closer() is not OVER:
+        # The question can take a second, and be cut short by the signal that ends the monitor.
+        if self.stopping or gauge.look_closer() is not OVER:
             return
         outcome = self._would() if self._settings.dry_run else target.act(now_s)
         if target.ended:

@@ -92,6 +92,17 @@ def test_it_is_read_again_just_before_acting(start: Start) -> None:
     assert house.asked == []
 
 
+def test_nothing_is_signalled_once_it_is_told_to_end(start: Start) -> None:
+    house = start("-m 100 app.service")
+    app = house.make("app.service", 90)
+    house.advance(2)
+    use(app, 101 * MIB)
+    house.manager.on_question = lambda _: house.monitor.stop("told to, while systemd is asked")
+    house.advance(4)
+    assert house.manager.questions == 2
+    assert house.asked == []
+
+
 def test_a_new_invocation_in_the_same_cgroup_starts_afresh(start: Start) -> None:
     house = start("-m 100 --for 5 app.service")
     house.make("app.service", 101)

@@ -54,7 +54,8 @@ def test_without_permission_it_says_what_to_do_and_never_that_it_was_sent() -> N
         eventually(lambda: waits_of(monitor.pid) >= waits + 20, "it tries for a while")
         before_kib = resident_kib(monitor.pid)
         eventually(lambda: waits_of(monitor.pid) >= waits + 200, "it tries very often")
-        assert resident_kib(monitor.pid) == before_kib
+        # 200 refusals would leave 240 kB behind. It may not lock its memory: a few pages come and go.
+        assert resident_kib(monitor.pid) <= before_kib + 64
         assert not monitor.lines_with("sent SIGUSR1")
         assert len(monitor.lines_with("not signalled")) < 4
         assert "SIGUSR1" not in service.said
