@@ -98,6 +98,11 @@ class BuildError(Exception):
     """The image can't be built; the message is one line, or one line and a tool's last lines."""
 
 
+# mmdebstrap mounts /proc, /sys and /dev in the root that it makes. Should it be ended in the middle, these
+# must be gone before the root is removed: in namespaces of its own they end with it, and so do its children.
+IN_NAMESPACES_OF_ITS_OWN = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """What a machine boots from, as paths on the host."""
@@ -160,6 +165,7 @@ def _make_root(suite: str, root: Path) -> None:
         Path(early).chmod(0o755)
         _write_files(Path(early), EARLY_FILES)
         _run(
+            *IN_NAMESPACES_OF_ITS_OWN,
             "mmdebstrap",
             "--mode=root",
             "--variant=minbase",
