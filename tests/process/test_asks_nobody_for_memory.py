@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +198,39 @@ def test_while_it_was_stopped_and_goes_on(
             monitor.process.send_signal(number)
         goal = count(monitor, "ok: rss") + 10
         wait_for_count(monitor, rf"\[{inner_pid(leaker.pid)}\]: ok: rss", goal)
+
+
+def unlocked_mappings(pid: int) -> list[str]:
+    """Those whose pages the kernel may take away; what it maps itself ([vdso]) isn't among them."""
+    text = Path(f"/proc/{pid}/smaps").read_text()
+    mappings = re.findall(r"^[0-9a-f]+-[0-9a-f]+ .*$(?:\n[A-Z].*$)*", text, re.MULTILINE)
+    assert mappings, text
+    heads = {mapping: mapping.splitlines()[0] for mapping in mappings}
+    return [
+        heads[mapping]
+        for mapping in mappings
+        if not re.search(r"^VmFlags:.* lo( |$)", mapping, re.MULTILINE)
+        and not re.search(r"\[v\w+\]$", heads[mapping])
+    ]
+
+
+def test_all_of_its_memory_is_locked_also_what_is_taken_later(
+    start_settled: Start, start_crowd: Callable[..., Crowd], namespace: PidNamespace
+) -> None:
+    monitor = start_settled()
+    assert not unlocked_mappings(monitor.pid)
+    rss_kib = monitor.rss_kib
+    start_crowd(NAME, 4000, namespace=namespace)
+    eventually(lambda: monitor.rss_kib > rss_kib, SOON_S, "the reserve didn't suffice")
+    assert not unlocked_mappings(monitor.pid)
+
+
+def test_where_memory_may_not_be_locked_it_says_so_and_signals_all_the_same(
+    start_monitor: Start, start_leaker: Callable[..., Leaker]
+) -> None:
+    leaker = start_leaker(NAME, mib=60, ignore=True)
+    without_right = ("setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "--")
+    monitor = start_monitor(*OPTIONS, NAME, prefix=("prlimit", "--memlock=65536", *without_right))
+    monitor.wait_ready()
+    assert count(monitor, r"^warning: memory isn't locked .*LimitMEMLOCK=64M.* CAP_IPC_LOCK$") == 1
+    leaker.wait_for_signals("SIGTERM", 3, SOON_S)

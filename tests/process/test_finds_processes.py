@@ -189,7 +189,8 @@ def test_a_thread_is_no_process_of_its_name(
     find_again: Callable[[bytes], Finder],
 ) -> None:
     finder = find_again(MINE.encode())
-    finder.find(now_s=1000.0)
+    for now_s in (1000.0, 1001.0):
+        finder.find(now_s)
     monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-")
     monitor.wait_ready()
     process = start_program(sys.executable, "-c", WITH_A_THREAD, f"{MINE}-thread")
@@ -197,7 +198,7 @@ def test_a_thread_is_no_process_of_its_name(
     assert process.stdout.readline() == "ready\n"
     threads = {int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir()}
     assert len(threads) == 2
-    assert not threads & set(finder.find(now_s=1001.0))
+    assert not threads & set(finder.find(now_s=1002.0))
     is_looked_after(monitor, f"{MINE}-next", start_leaker(f"{MINE}-next").pid)
     assert not [line for line in monitor.lines if line.startswith(f"{MINE}-thread")]
 

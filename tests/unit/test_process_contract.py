@@ -8,7 +8,6 @@ from contextlib import closing
 
 import pytest
 
-from memmon_systemd import proc
 from memmon_systemd.processes import Process, ProcessTable, by_proc, by_psutil
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, linux_only
@@ -132,11 +131,3 @@ def test_this_process_and_all_above_it_are_never_to_be_signalled(table: ProcessT
     with subprocess.Popen(["sleep", "60"]) as child:
         assert child.pid not in table.ancestors()
         child.kill()
-
-
-def test_kernel_threads_cant_be_held() -> None:
-    threads = [pid for pid in proc.pids() if proc.read_stat(pid).kernel_thread]
-    if not threads:
-        pytest.skip("no kernel thread is seen from here: this is a container")
-    with pytest.raises(ProcessLookupError):
-        by_proc().open(threads[0])
