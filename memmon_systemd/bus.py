@@ -20,8 +20,11 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 CALL_DEADLINE_S: Final = 1
+_START_DEADLINE_S: Final = 5
+"""For the first connection: at boot, or where the machine is busy, a bus can be slow; nothing is lost yet."""
+ABSENT: Final = (errno.ENOENT, errno.ECONNREFUSED)
+"""What a bus that isn't there answers with."""
 
-_ABSENT: Final = (errno.ENOENT, errno.ECONNREFUSED)
 _LOST: Final = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EBADF)
 
 
@@ -78,7 +81,7 @@ class Bus:
         self._connection: Any = None
         self._reconnect = Backoff()
         self._last_failure = BusError(errno.ENOTCONN, "not connected yet")
-        self._connect()
+        self._connect(_START_DEADLINE_S)
 
     def call(self, where: tuple[bytes, bytes, bytes], method: bytes, signature: bytes, *values: Any) -> Any:
         """The body of the reply to a method of `where` (destination, path, interface); BusError."""
@@ -110,12 +113,12 @@ class Bus:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> Any:
+    def _connect(self, greeting_deadline_s: int = CALL_DEADLINE_S) -> Any:
         if not self._reconnect.is_due(time.monotonic()):
             raise self._last_failure
         try:
             if self._address is not None:
-                _await_greeting(self._address)
+                _await_greeting(self._address, greeting_deadline_s)
         except BusError as error:
             self._give_up(error)
             raise
@@ -159,19 +162,19 @@ def _socket_address(user: bool, environ: Mapping[str, str]) -> str | None:
     return keys.get("path") or ("\0" + keys["abstract"] if "abstract" in keys else None)
 
 
-def _await_greeting(address: str) -> None:
+def _await_greeting(address: str, deadline_s: float) -> None:
     """Begin the handshake of the D-Bus specification and leave again; BusError unless the bus answers."""
     shown = address.replace("\0", "@")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(CALL_DEADLINE_S)
+        probe.settimeout(deadline_s)
         try:
             probe.connect(address)
             probe.sendall(b"\0AUTH EXTERNAL %s\r\n" % str(os.geteuid()).encode().hex().encode())
             answer = probe.recv(64)
         except TimeoutError:
-            raise BusError(errno.ETIMEDOUT, f"{shown}: no answer within {CALL_DEADLINE_S} s") from None
+            raise BusError(errno.ETIMEDOUT, f"{shown}: no answer within {deadline_s} s") from None
         except OSError as error:
-            text = "no bus there" if error.errno in _ABSENT else error.strerror
+            text = "no bus there" if error.errno in ABSENT else error.strerror
             raise BusError(error.errno or errno.EIO, f"{shown}: {text}") from None
     if not answer:
         raise BusError(errno.ECONNRESET, f"{shown}: the bus hung up")

@@ -26,6 +26,8 @@ class Gauge(ABC):
         self.trouble = ""
         """Why the last sample was `UNREADABLE`, if it was."""
         self._closer = Rung(ladder.interval_s)
+        # Never followed; but itself would be a cycle, left to the garbage collector.
+        self._closer.next = OVER
 
     @abstractmethod
     def measure(self) -> int:

@@ -161,7 +161,7 @@ def connect(
         raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
     # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
     from memmon_systemd.act import UnitActor
-    from memmon_systemd.bus import BusError
+    from memmon_systemd.bus import ABSENT, BusError
     from memmon_systemd.libc import Libc
     from memmon_systemd.slicewatch import SliceWatch
     from memmon_systemd.systemd import Manager
@@ -172,7 +172,7 @@ def connect(
         manager = Manager(settings.user, environ)
         top_group = manager.control_group()
     except BusError as error:
-        if settings.user:
+        if settings.user and error.errno in ABSENT:
             raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
         raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
     if hierarchy is None:

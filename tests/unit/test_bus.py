@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd import bus
 from memmon_systemd.bus import Backoff, BusError, _await_greeting, _socket_address
 
 LISTENING_S = 10.0
@@ -51,24 +50,21 @@ class Listener:
                 connection.sendall(self._answer)
 
 
-def failure(address: str) -> BusError:
+def failure(address: str, deadline_s: float = LISTENING_S) -> BusError:
     with pytest.raises(BusError) as caught:
-        _await_greeting(address)
+        _await_greeting(address, deadline_s)
     return caught.value
 
 
 def test_a_bus_that_greets_is_one_to_talk_to(path: Path) -> None:
     with Listener(path, b"OK 1234deadbeef\r\n") as listener:
-        _await_greeting(str(path))
+        _await_greeting(str(path), LISTENING_S)
     assert listener.heard.startswith(b"\0AUTH EXTERNAL ")
 
 
-def test_a_bus_that_accepts_and_says_nothing_is_given_up_at_the_deadline(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bus, "CALL_DEADLINE_S", 0.05)
+def test_a_bus_that_accepts_and_says_nothing_is_given_up_at_the_deadline(path: Path) -> None:
     with Listener(path, None):
-        assert str(failure(str(path))) == f"{path}: no answer within 0.05 s"
+        assert str(failure(str(path), 0.05)) == f"{path}: no answer within 0.05 s"
 
 
 def test_a_bus_that_refuses_this_user_is_said_to(path: Path) -> None:

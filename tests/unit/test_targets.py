@@ -1,3 +1,4 @@
+import errno
 import shlex
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from memmon_systemd.cli import parse
 from memmon_systemd.prefix import OwnerSource, PrefixSource
 from memmon_systemd.settings import NameKind, UsageError
 from memmon_systemd.source import Source
-from memmon_systemd.targets import Meaning, Resolver, Systemd, check_options
+from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd, check_options, connect
 from memmon_systemd.units import UnitWatch
 from tests.unit.trees import House, linux_only
 
@@ -168,3 +169,17 @@ def test_an_option_that_means_nothing_for_a_target_is_refused(
 )
 def test_options_that_mean_something_are_taken(kind: NameKind, options: str) -> None:
     check_options(parse(["-m", "5", *shlex.split(options), "x"]), Meaning("x", kind))
+
+
+@pytest.mark.parametrize(("number", "error"), [(errno.ENOENT, UsageError), (errno.ETIMEDOUT, StartError)])
+def test_a_users_bus_that_is_slow_is_no_wrong_usage(
+    start: Callable[..., House], monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+) -> None:
+    house = start("-m 5 --user x", names=())
+
+    def no_manager(*_: object) -> None:
+        raise BusError(number, "no answer within 5 s")
+
+    monkeypatch.setattr("memmon_systemd.systemd.Manager", no_manager)
+    with pytest.raises(error):
+        connect(house.settings, {}, None, house.loop)
