@@ -96,6 +96,7 @@ def walk_the_loop(settings: Settings) -> None:
     target, gauge = _Actor(), _Script(settings)
     loop.report.waiting(target.name, target.unit, "rehearsal")
     loop.report.warn("rehearsal")
+    loop.report.bug(OSError("rehearsal"))
     loop.roster.add(target)
     target.begin(gauge, clock[0])
     loop.report.began(target)

@@ -7,7 +7,6 @@ metric; the service's status (`STATUS=`) carries the same sentence.
 from __future__ import annotations
 
 import signal
-import traceback
 from dataclasses import dataclass
 from enum import Enum
 
@@ -142,9 +141,7 @@ class Report:
 
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}:{place.lineno}"
-        sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({where}); it goes on"
+        sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({_place(error)}); it goes on"
         if sentence != self._last_bug:
             self._last_bug = sentence
             self._say(Event.FAILED, sentence)
@@ -198,3 +195,13 @@ class Report:
             self._notifier.status(sentence)
         if self._settings.verbosity >= 0 or event in _QUIET:
             self._sink.write(sentence, event.value.priority, fields)
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised; the module `traceback` would open the source and read it."""
+    place = error.__traceback__
+    if place is None:
+        return "nowhere"
+    while place.tb_next is not None:
+        place = place.tb_next
+    return f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"

@@ -1,6 +1,8 @@
+import linecache
 import re
 import socket
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -218,3 +220,18 @@ def test_an_unexpected_error_is_said_with_its_place_and_once_while_it_stays_the_
         f"memory-monitor: error: ZeroDivisionError: {text} " for text in ("first", "second", "first")
     ]
     assert re.search(r"test_report\.py:\d+\); it goes on$", said.log.lines[0])
+
+
+def test_an_unexpected_error_is_said_without_reading_the_source(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_the_source(*_: object) -> NoReturn:
+        pytest.fail("the source was read")
+
+    monkeypatch.setattr(linecache, "updatecache", read_the_source)
+    linecache.clearcache()
+    try:
+        raise ZeroDivisionError("a bug")
+    except ZeroDivisionError as error:
+        said.report.bug(error)
+    assert re.search(r"test_report\.py:\d+\); it goes on$", said.line)
