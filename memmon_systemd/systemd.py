@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,13 +100,13 @@ class Manager:
         self._bus.call(_MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
     def rehearse(self) -> None:
-        """Walk the way to the signal, and the way of a failure, with a call that changes nothing.
+        """Walk the way to the signal, and the way of a failure, with calls that change nothing.
 
-        GetUnit, for KillUnit refuses signal 0.
+        KillUnit of a unit that isn't there, for it refuses signal 0.
         """
         self._bus.call(_MANAGER, b"GetUnit", b"s", b"-.slice")
         try:
-            self._bus.call(_MANAGER, b"GetUnit", b"s", b"memory-monitor-rehearsal.scope")
+            self.kill(self.unit("memory-monitor-rehearsal.scope"), "main", signal.SIGURG)
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise

@@ -67,7 +67,7 @@ class Resolver:
 
     def sources(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
-        from memmon_systemd.prefix import OwnerSource, PrefixSource
+        from memmon_systemd.prefix import PrefixSource
 
         sources: list[Source] = []
         prefixes: list[str] = []
@@ -77,6 +77,8 @@ class Resolver:
             if meaning.kind is NameKind.PROCESS:
                 prefixes.append(name)
             elif meaning.kind is NameKind.OWNER:
+                from memmon_systemd.owner import OwnerSource  # What a unit needs, a process doesn't.
+
                 units = self._connect().units
                 sources.append(OwnerSource(name, self._settings, self._table, units, self._loop))
             else:
