@@ -15,6 +15,7 @@ import sys
 import time
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -107,13 +108,23 @@ class Bus:
         path: bytes = self._library.path_encode(prefix, os.fsencode(name))
         return path
 
+    def rehearse(self) -> None:
+        """Lose the connection and make it anew; and ask a bus that says nothing. BusError."""
+        self.close()
+        self._connect()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+            silent.bind("")  # Linux gives it an abstract name (unix(7)).
+            silent.listen(1)
+            with suppress(BusError):
+                _await_greeting("\0" + silent.getsockname()[1:].decode(), 0.001)
+
     def close(self) -> None:
         """Close the connection. Only once for each: closing twice aborts the process."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _connect(self, greeting_deadline_s: int = CALL_DEADLINE_S) -> Any:
+    def _connect(self, greeting_deadline_s: float = CALL_DEADLINE_S) -> Any:
         if not self._reconnect.is_due(time.monotonic()):
             raise self._last_failure
         try:

@@ -19,6 +19,7 @@ from memmon_systemd.thrift import forget_inspect
 _SMALL_BYTES: Final = 320 * 1024
 _LARGE_BYTES: Final = 256 * 1024
 _BLOCK_BYTES: Final = 400
+_BUS_CLIENT: Final = ("/libsystemd.so", "/pystemd/")
 _ARENA_PART_BITS: Final = 18
 """An arena of pymalloc is 256 KiB (2^18) or more; a block kept in each part keeps it mapped."""
 
@@ -80,7 +81,7 @@ def settle(libc: Libc, rehearse: Callable[[], None]) -> tuple[Reserve, str]:
     try:
         _drop_pages_of_files(libc, _mappings())
         libc.lock_memory()
-        _lock_writable(libc, _mappings())
+        _lock_whole(libc, _mappings())
     except OSError as error:
         problem = (
             f"memory isn't locked ({error.strerror}): when memory is short this may be slow;"
@@ -106,14 +107,16 @@ def _fill_arenas(total_bytes: int) -> tuple[bytes, ...]:
     return tuple({id(block) >> _ARENA_PART_BITS: block for block in blocks}.values())
 
 
-def _lock_writable(libc: Libc, mappings: Sequence[Mapping]) -> None:
-    """Touch and lock all that can be written to, rehearsed or not: 1 to 2 MB.
+def _lock_whole(libc: Libc, mappings: Sequence[Mapping]) -> None:
+    """Touch and lock all that can be written to, and the D-Bus client, rehearsed or not.
 
-    Code is locked as far as the rehearsals have run it. To lock all that is mapped would cost 6 to 8 MB more,
-    nearly all of it parts of libpython and libc that nothing here runs.
+    What a bus can answer is too much to be rehearsed; its client takes 0.4 MB more this way. Other code is
+    locked as far as the rehearsals have run it: to lock all that is mapped would cost 6 to 8 MB more, nearly
+    all of it parts of libpython and libc that nothing here runs.
     """
     for mapping in mappings:
-        if mapping.is_writable and mapping.path != "[stack]":
+        may_be_written = mapping.is_writable and mapping.path != "[stack]"
+        if may_be_written or any(part in mapping.path for part in _BUS_CLIENT):
             libc.lock_range(mapping.start, mapping.size_bytes)
 
 

@@ -1,8 +1,8 @@
 """Draws docs/leak.svg and docs/leak-dark.svg from docs/picture/leak.csv, which was recorded on real systemd.
 
-    python3 tests/vm/machine.py --run 'PYTHONPATH=tests/vm python3 docs/picture/record.py' >docs/picture/leak.csv
-    .venv/bin/pip install -e '.[docs]'
-    .venv/bin/python docs/picture/draw.py
+python3 tests/vm/machine.py --run 'PYTHONPATH=tests/vm python3 docs/picture/record.py' >docs/picture/leak.csv
+.venv/bin/pip install -e '.[docs]'
+.venv/bin/python docs/picture/draw.py
 """
 
 import csv

@@ -100,7 +100,6 @@ def test_a_settled_monitor_loses_nothing_and_faults_on_no_path(
     assert asked.is_nothing, asked.detail
 
 
-@pytest.mark.xfail(reason="not rehearsed: writing the log, formatting bytes", strict=True)
 def test_what_was_rehearsed_suffices_even_when_all_of_start_up_is_evicted(
     start_on_copies: Start, walk: Walk, record: Record
 ) -> None:
@@ -138,7 +137,8 @@ def test_without_the_reserve_a_crowd_makes_it_ask_for_memory(
 ) -> None:
     monitor = start_on_copies((*ALTERED, "no-reserve"))
     with Asked(monitor.pid) as asked:
-        walk(monitor, 1000)
+        walk(monitor, 2000)
     record(asked)
-    assert asked.calls
+    # With it there is none: what a crowd of this size asks for then is one more arena of small objects.
+    assert asked.calls["brk"]
     assert asked.faults.minor > 0

@@ -20,9 +20,36 @@ from memmon_systemd.settings import Metric, Settings, Size
 from memmon_systemd.settle import settle
 from memmon_systemd.sink import open_sink
 from memmon_systemd.source import Loop
-from memmon_systemd.target import Roster, Waiter
+from memmon_systemd.target import NEVER, Outcome, Roster, Target, Waiter
 from memmon_systemd.unitgauge import UnitGauge
-from tests.audit.quiet_monitor import FileTarget, NoSource
+
+
+class FileTarget(Target):
+    """A unit that nobody can ask to go."""
+
+    def is_same(self) -> bool:
+        return True
+
+    def act(self, now_s: float) -> Outcome:
+        return Outcome(done=True, what="counted as asked")
+
+    def lost(self, now_s: float) -> None:
+        self.ended = True
+
+
+class NoSource:
+    """Nothing comes and nothing goes."""
+
+    due_s = NEVER
+
+    def refresh(self, now_s: float) -> None:
+        """Nothing comes."""
+
+    def is_finished(self) -> bool:
+        return False
+
+    def has_targets(self) -> bool:
+        return True
 
 
 def main() -> None:
@@ -30,14 +57,15 @@ def main() -> None:
     interval_s = float(sys.argv[4])
     settings = Settings(("bench.service",), Size(limit_bytes), interval_s=interval_s)
     notifier = Notifier.from_environment(os.environ)
-    loop = Loop(Roster(), Waiter(), Report(settings, open_sink(os.environ), notifier))
+    sink = open_sink(os.environ)
+    loop = Loop(Roster(), Waiter(), Report(settings, sink, notifier))
     monitor = Monitor(settings, [NoSource()], loop, notifier)
     for number in range(count):
         target = FileTarget(f"bench@{number}.service", None, 60.0)
         ladder = Ladder.climb(limit_bytes, interval_s, None)
         target.begin(UnitGauge(directory / str(number), Metric.UNRECLAIMABLE, False, ladder), 0.0)
         loop.roster.add(target)
-    reserve, problem = settle(Libc(), lambda: rehearsal.walk_the_loop(settings))
+    reserve, problem = settle(Libc(), lambda: rehearsal.walk_the_loop(settings, sink))
     if problem:
         loop.report.warn(problem)
     notifier.ready("bench")
