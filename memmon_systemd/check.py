@@ -83,7 +83,9 @@ class _Checker:
         else:
             pids = find_pids(meaning.name, self._resolver.table)
             targets = [target for pid in pids if (target := self._process(pid))]
-            why = f"{meaning.why}, and no process has a name that begins so"
+            why = "no process has a name that begins so"
+            if self._settings.name_kind is NameKind.AUTO:
+                why = f"{meaning.why}, and {why}"
         missing = None if targets else Missing(meaning.asked, why, self._nearest(meaning))
         cases = (Case(self._settings, self.machine, target) for target in targets)
         checked = tuple(Checked(case, judge(case)) for case in cases)
@@ -159,7 +161,10 @@ def _process_names() -> set[str]:
 
 
 def _print(text: str) -> None:
-    """All of it on stdout, or OSError: the interpreter would say a failure only at its end."""
+    """All of it on stdout, or OSError: by `print` a failure would only show at the interpreter's end."""
     data = text.encode(errors="backslashreplace")
-    while data:
-        data = data[os.write(1, data) :]
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise OSError(f"the report can't be written: {error.strerror}") from None

@@ -41,7 +41,7 @@ def _swap_bytes() -> int:
 
 
 def _hidepid(mounts: Sequence[str]) -> str:
-    """The option that hides others' processes from this one; root's group sees all unless gid= says another."""
+    """The option that hides others' processes from this one; the group of gid= (root's) sees all."""
     for line in mounts:
         mount, _, rest = line.partition(" - ")
         if mount.split(" ")[4] != "/proc" or not rest.startswith("proc "):

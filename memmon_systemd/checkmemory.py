@@ -35,8 +35,8 @@ def memory_max(case: Case) -> Finding | None:
     limits = f"MemoryMax= of {bound.unit} ({format_bytes(bound.size_bytes)})"
     if bound.size_bytes <= limit_bytes:
         text = (
-            f"{limits} is at or below the threshold of {format_bytes(limit_bytes)}: the kernel kills it before"
-            " it is asked"
+            f"{limits} is at or below the threshold of {format_bytes(limit_bytes)}: the kernel kills it"
+            " before it is asked"
         )
         return Finding(Id.MEMORY_MAX_BELOW, Level.ERROR, text, Remedy(option="-m 80%"))
     room_bytes = bound.size_bytes - limit_bytes
@@ -74,7 +74,8 @@ def memory_high(case: Case) -> Finding | None:
         return None
     text = (
         f"MemoryHigh= of {bound.unit} ({format_bytes(bound.size_bytes)}) is at or below the threshold of"
-        f" {format_bytes(limit_bytes)}: the kernel throttles it before it is asked, and it may never get there"
+        f" {format_bytes(limit_bytes)}: the kernel throttles it before it is asked, and it may never get"
+        " there"
     )
     lower_mib = bound.size_bytes * 9 // 10 // _MIB
     return Finding(Id.MEMORY_HIGH_BELOW, Level.WARNING, text, Remedy(option=f"-m {max(lower_mib, 1)}M"))

@@ -24,9 +24,8 @@ def as_text(resolved: Sequence[Resolved]) -> str:
     for one in resolved:
         if one.missing is None:
             lines += [*_name(one), ""]
-    findings = [finding for one in resolved for checked in one.targets for finding in checked.findings]
-    if findings or any(one.targets for one in resolved):
-        lines.append(_summary(findings))
+    if any(one.targets for one in resolved):
+        lines.append(_summary([finding for one in resolved for finding in _said(one)]))
     return "".join(f"{one_line(line)}\n" for line in lines)
 
 
@@ -130,8 +129,8 @@ def _processes(targets: Sequence[Checked]) -> Iterator[str]:
         share, bar = _bar(usage_bytes or 0, target.limit_bytes, _SHORT_BAR)
         size = "?" if usage_bytes is None else format_bytes(usage_bytes)
         may = "no signal" if target.rights.directly is False else "may signal"
-        line = f"  {target.name:<24}{size:>10} {share:>5} {bar} {may} {target.unit}"
-        yield line[:_COLUMNS].rstrip()
+        name = one_line(target.name)
+        yield f"  {name:<24}{size:>10} {share:>5} {bar} {may} {target.unit}"[:_COLUMNS].rstrip()
     if len(targets) > _MOST_PROCESSES:
         yield f"  ... and {len(targets) - _MOST_PROCESSES} more (--json has all)"
     case = targets[0].case
@@ -141,12 +140,25 @@ def _processes(targets: Sequence[Checked]) -> Iterator[str]:
     )
 
 
-def _findings(targets: Sequence[Checked]) -> Iterator[str]:
-    """Each finding, once for all targets that have it."""
+def _said(one: Resolved) -> list[Finding]:
+    """The findings of a NAME as often as they are said."""
+    if one.kind == "process":
+        return list(_grouped(one.targets))
+    return [finding for checked in one.targets for finding in checked.findings]
+
+
+def _grouped(targets: Sequence[Checked]) -> dict[Finding, list[str]]:
+    """Each finding, with the targets that have it."""
     groups: dict[Finding, list[str]] = {}
     for checked in targets:
         for finding in checked.findings:
             groups.setdefault(finding, []).append(checked.case.target.name)
+    return groups
+
+
+def _findings(targets: Sequence[Checked]) -> Iterator[str]:
+    """Each finding, once for all targets that have it."""
+    groups = _grouped(targets)
     if groups:
         yield ""
     order = tuple(Level)
@@ -187,7 +199,7 @@ def _labelled(label: str, text: str) -> Iterator[str]:
 def _wrapped(text: str, first: str) -> Iterator[str]:
     """Text of 80 columns behind its beginning; what has no space in it stays whole, to be copied."""
     yield from textwrap.wrap(
-        text,
+        one_line(text),
         _COLUMNS,
         initial_indent=first,
         subsequent_indent=" " * len(first) or "  ",
