@@ -39,7 +39,7 @@ def judge(case: Case) -> tuple[Finding, ...]:
 
 
 def check(settings: Settings, resolver: Resolver) -> int:
-    """Print the report on stdout; the exit status. UsageError, StartError, OSError where there can be none."""
+    """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
     checker = _Checker(settings, resolver)
     try:
         resolved = [checker.resolve(meaning) for meaning in resolver.meanings()]

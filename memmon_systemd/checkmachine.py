@@ -15,7 +15,7 @@ from memmon_systemd.settings import NameKind, Settings, UsageError
 
 _CAP_SYS_PTRACE: Final = 19
 _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
-"""The values of hidepid= that hide something (proc(5), and the kernel's Documentation/filesystems/proc.rst)."""
+"""The values of hidepid= that hide something (the kernel's Documentation/filesystems/proc.rst)."""
 
 
 def read_machine(mountinfo: str = "/proc/self/mountinfo") -> Machine:

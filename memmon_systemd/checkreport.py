@@ -37,17 +37,17 @@ def missing_line(missing: Missing) -> str:
 
 def _name(one: Resolved) -> Iterator[str]:
     """A NAME with all that it stands for."""
-    if one.kind in ("glob", "owner", "process"):
-        what = {"glob": "units", "owner": "units that own such processes", "process": "processes"}[one.kind]
-        yield from _wrapped(f"{one.name}: {len(one.targets)} {what} ({one.why})", "")
-        yield ""
+    if one.kind != "unit":
+        what = "process" if one.kind == "process" else "unit"
+        several = {"process": "processes", "unit": "units"}[what] if len(one.targets) > 1 else what
+        yield from _wrapped(f"{one.name}: {len(one.targets)} {several} ({one.why})", "")
     if one.kind == "process":
         yield from _processes(one.targets)
         yield from _findings(one.targets)
         return
     for place, checked in enumerate(one.targets):
         target = checked.case.target
-        if place:
+        if place or one.kind != "unit":
             yield ""
         resolved = f"{one.name}: {target.name} ({one.why})" if one.kind == "unit" else target.name
         yield from _unit(resolved, checked)
@@ -123,9 +123,12 @@ def _bar(size_bytes: int, limit_bytes: int, width: int) -> tuple[str, str]:
 
 def _processes(targets: Sequence[Checked]) -> Iterator[str]:
     """One line for each process: memory against the limit, whether it may be signalled, its unit."""
+    first = targets[0].case
+    yield from _labelled("above", _threshold(first))
+    yield from _labelled("sends", f"{signal_name(first.settings.signal_number)} to each that is above")
+    yield ""
     for checked in targets[:_MOST_PROCESSES]:
-        case, target = checked.case, checked.case.target
-        usage_bytes = case.usage_bytes
+        target, usage_bytes = checked.case.target, checked.case.usage_bytes
         share, bar = _bar(usage_bytes or 0, target.limit_bytes, _SHORT_BAR)
         size = "?" if usage_bytes is None else format_bytes(usage_bytes)
         may = "no signal" if target.rights.directly is False else "may signal"
@@ -133,11 +136,6 @@ def _processes(targets: Sequence[Checked]) -> Iterator[str]:
         yield f"  {name:<24}{size:>10} {share:>5} {bar} {may} {target.unit}"[:_COLUMNS].rstrip()
     if len(targets) > _MOST_PROCESSES:
         yield f"  ... and {len(targets) - _MOST_PROCESSES} more (--json has all)"
-    case = targets[0].case
-    yield from _labelled("above", _threshold(case))
-    yield from _labelled(
-        "sends", f"{signal_name(case.settings.signal_number)} to each of these that is above"
-    )
 
 
 def _said(one: Resolved) -> list[Finding]:

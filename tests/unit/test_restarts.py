@@ -73,15 +73,15 @@ def test_sigkill_is_never_handled() -> None:
         (
             RestartRules("on-failure"),
             signal.SIGTERM,
-            "Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a clean exit, so it would"
-            " stay down",
+            "Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a clean exit, so it"
+            " would stay down",
             ("Restart=always",),
         ),
         (
             RestartRules("on-failure"),
             signal.SIGUSR1,
-            "Restart=on-failure: systemd takes an end with status 0 for a clean exit, so it would stay down if"
-            " SIGUSR1 makes it end with status 0",
+            "Restart=on-failure: systemd takes an end with status 0 for a clean exit, so it would stay down"
+            " if SIGUSR1 makes it end with status 0",
             ("Restart=always",),
         ),
         (
