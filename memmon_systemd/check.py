@@ -40,9 +40,10 @@ def judge(case: Case) -> tuple[Finding, ...]:
 
 def check(settings: Settings, resolver: Resolver) -> int:
     """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
-    checker = _Checker(settings, resolver)
     try:
-        resolved = [checker.resolve(meaning) for meaning in resolver.meanings()]
+        meanings = list(resolver.meanings())
+        checker = _Checker(settings, resolver)
+        resolved = [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
@@ -71,7 +72,7 @@ class _Checker:
         self.machine: Machine = read_machine()
         self._settings = settings
         self._resolver = resolver
-        self._monitors = running_monitors() if sys.platform == "linux" else []
+        self._monitors = running_monitors(self._is_loaded) if sys.platform == "linux" else []
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name stands for, and what is to be said of it."""
@@ -104,6 +105,14 @@ class _Checker:
         named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
         targets = [self._unit(name) for name in named if not systemd.units.is_untouchable(name)]
         return targets, f"no loaded unit matches {meaning.name}"
+
+    def _is_loaded(self, unit: str) -> bool:
+        """Whether there is such a unit, as far as a service manager is asked at all."""
+        try:
+            systemd = self._resolver.systemd
+            return systemd is not None and systemd.manager.load(unit)[1]
+        except BusError:
+            return False  # What can't be a unit's name.
 
     def _owners(self, prefix: str) -> list[str]:
         """The units that processes of a name belong to, without those that can't be monitored from here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +13,7 @@ from memmon_systemd import cgroup, cli, proc
 from memmon_systemd.checkfacts import CgroupKind, Machine, OtherMonitor
 from memmon_systemd.settings import NameKind, Settings, UsageError
 
+_GLOB: Final = frozenset("*?[")
 _CAP_SYS_PTRACE: Final = 19
 _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
 """The values of hidepid= that hide something (the kernel's Documentation/filesystems/proc.rst)."""
@@ -66,39 +67,54 @@ class RunningMonitor:
 
     pid: int
     unit: str
-    settings: Settings
+    """The service that it runs as; "" where it is none."""
+    user: bool
+    """Whether it looks after units of a user's manager."""
+    units: tuple[str, ...]
+    """Units by their full names, and globs of them."""
+    prefixes: tuple[str, ...]
+    """The first letters of process names."""
+
+    @classmethod
+    def of(cls, pid: int, settings: Settings, is_loaded: Callable[[str], bool]) -> RunningMonitor:
+        """A process that was given these settings; `is_loaded` says whether there is a unit."""
+        units: list[str] = []
+        prefixes: list[str] = []
+        for name in settings.names:
+            full_name = name if name.endswith(cgroup.UNIT_SUFFIXES) else f"{name}.service"
+            is_unit = settings.name_kind is NameKind.UNIT or (
+                settings.name_kind is NameKind.AUTO
+                and (full_name == name or not _GLOB.isdisjoint(name) or is_loaded(full_name))
+            )
+            (units if is_unit else prefixes).append(full_name if is_unit else name)
+        runs_as = cgroup.units_of(cgroup.control_group_of(pid) or "", "")
+        return cls(pid, runs_as[-1] if runs_as else "", settings.user, tuple(units), tuple(prefixes))
 
     def monitors_unit(self, unit: str, user: bool) -> bool:
-        """Whether its names stand for this unit."""
-        if self.settings.user != user or self.settings.name_kind not in (NameKind.AUTO, NameKind.UNIT):
-            return False
-        names = (name if "." in name else f"{name}.service" for name in self.settings.names)
-        return any(fnmatchcase(unit, name) for name in names)
+        """Whether it was given this unit."""
+        return self.user == user and any(fnmatchcase(unit, name) for name in self.units)
 
     def monitors_process(self, pid: int) -> bool:
-        """Whether one of its names is the beginning of this process's; also where it means its unit."""
-        if self.settings.name_kind is NameKind.UNIT:
-            return False
+        """Whether one of its names is the beginning of this process's; it may mean the unit of that."""
         try:
             comm = proc.read_stat(pid).comm
         except OSError:
             return False
-        return any(proc.is_named(pid, comm, os.fsencode(name)) for name in self.settings.names)
+        return any(proc.is_named(pid, comm, os.fsencode(prefix)) for prefix in self.prefixes)
 
 
-def running_monitors() -> list[RunningMonitor]:
+def running_monitors(is_loaded: Callable[[str], bool]) -> list[RunningMonitor]:
     """Every other memory-monitor that this user sees and that acts."""
     found: list[RunningMonitor] = []
     own = proc.ancestors()
     for pid in proc.pids():
         try:
             words = proc.read(f"/proc/{pid}/cmdline", 65536).split(b"\0")[:-1]
-            settings = _settings_of([os.fsdecode(word) for word in words])
         except OSError:
             continue  # It has ended.
+        settings = _settings_of([os.fsdecode(word) for word in words])
         if settings is not None and pid not in own and not settings.dry_run and not settings.check:
-            units = cgroup.units_of(cgroup.control_group_of(pid) or "", "")
-            found.append(RunningMonitor(pid, units[-1] if units else "", settings))
+            found.append(RunningMonitor.of(pid, settings, is_loaded))
     return found
 
 

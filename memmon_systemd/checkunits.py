@@ -99,13 +99,13 @@ def tightest_bound(hierarchy: Hierarchy, group: str, file: str) -> Bound | None:
     """The tightest limit in the files of this name, from a control group up to the root."""
     found: list[Bound] = []
     directory = hierarchy.directory(group)
-    while directory != hierarchy.root and directory != directory.parent:
+    while directory.is_relative_to(hierarchy.root):
         try:
             text = (directory / file).read_text().strip()
         except OSError:
-            text = ""  # No memory controller in it.
+            text = ""  # No memory controller in it; the root of the whole machine has no limits.
         if text.isdecimal():
-            found.append(Bound(int(text), cgroup.unit_of(directory.name) or directory.name))
+            found.append(Bound(int(text), cgroup.unit_of(directory.name) or "-.slice"))
         directory = directory.parent
     return min(found, key=lambda bound: bound.size_bytes, default=None)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.checkfacts import CgroupKind
+from memmon_systemd.cgroup import Hierarchy
+from memmon_systemd.checkfacts import Bound, CgroupKind
 from memmon_systemd.checkmachine import RunningMonitor, read_machine, running_monitors
+from memmon_systemd.checkunits import tightest_bound
 from memmon_systemd.cli import parse
 from memmon_systemd.dispositions import disposition
 from memmon_systemd.restarts import Disposition
@@ -98,7 +100,7 @@ def test_a_process_that_has_ended_does_nothing_that_is_known() -> None:
         ("myapp.service", "myapp.service", False, True),
         ("other myapp", "myapp.service", False, True),
         ("worker@*", "worker@7.service", False, True),
-        ("--as unit myapp", "myapp.service", False, True),
+        ("--as unit new", "new.service", False, True),
         ("--user myapp", "myapp.service", True, True),
         ("myapp", "myapp.service", True, False),
         ("--as process myapp", "myapp.service", False, False),
@@ -108,8 +110,27 @@ def test_a_process_that_has_ended_does_nothing_that_is_known() -> None:
 def test_the_names_of_another_monitor_are_compared_as_it_would(
     arguments: str, unit: str, user: bool, expected: bool
 ) -> None:
-    other = RunningMonitor(1, "", parse(["-m", "5", *arguments.split()]))
+    settings = parse(["-m", "5", *arguments.split()])
+    other = RunningMonitor.of(1, settings, lambda name: name == "myapp.service")
     assert other.monitors_unit(unit, user) is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("{name}", True),
+        ("--as owner {name}", True),
+        ("--as unit {name}", False),
+        ("{name}.service", False),
+        ("loaded", False),
+        ("{name}x", False),
+    ],
+)
+def test_a_name_without_a_unit_is_the_beginning_of_a_process_name(arguments: str, expected: bool) -> None:
+    name = Path("/proc/self/comm").read_text().strip()
+    settings = parse(["-m", "5", *arguments.format(name=name).split()])
+    other = RunningMonitor.of(1, settings, lambda unit: unit == "loaded.service")
+    assert other.monitors_process(os.getpid()) is expected
 
 
 @pytest.mark.parametrize(
@@ -122,10 +143,30 @@ def test_another_monitor_is_known_by_its_command_line(
     """A process with the command line of a monitor, which only sleeps."""
     script = tmp_path / "memory-monitor"
     script.write_text("import time\nprint(flush=True)\ntime.sleep(600)\n")
-    command = (sys.executable, str(script), "-m", "5", *options, "myapp")
+    command = (sys.executable, str(script), "-m", "5", *options, "myapp.service")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        found = [monitor.settings.names for monitor in running_monitors() if monitor.pid == process.pid]
+        found = [monitor for monitor in running_monitors(lambda _: False) if monitor.pid == process.pid]
         process.kill()
-    assert found == [("myapp",)] * counts
+    assert [monitor.units for monitor in found] == [("myapp.service",)] * counts
+
+
+def test_the_tightest_limit_is_that_of_the_unit_or_of_a_slice_above(tmp_path: Path) -> None:
+    group = tmp_path / "app.slice" / "myapp.service"
+    group.mkdir(parents=True)
+    hierarchy = Hierarchy(tmp_path, memory=True)
+
+    def tightest() -> Bound | None:
+        return tightest_bound(hierarchy, "/app.slice/myapp.service", "memory.max")
+
+    assert tightest() is None
+    (group / "memory.max").write_text("max\n")
+    assert tightest() is None
+    (group / "memory.max").write_text("300\n")
+    assert tightest() == Bound(300, "myapp.service")
+    (group.parent / "memory.max").write_text("200\n")
+    assert tightest() == Bound(200, "app.slice")
+    # In a container the root has one.
+    (tmp_path / "memory.max").write_text("100\n")
+    assert tightest() == Bound(100, "-.slice")
