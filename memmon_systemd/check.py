@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from memmon_systemd import cgroup, checkmemory, checkrules, proc
+from memmon_systemd import cgroup, checkmemory, checkrights, checkrules, proc
 from memmon_systemd.bus import BusError
 from memmon_systemd.checkfacts import Case, Checked, Finding, Level, Machine, Missing, Resolved, Target
 from memmon_systemd.checkjson import as_json
@@ -27,7 +27,11 @@ EXIT_NOTHING_FOUND: Final = 0
 EXIT_FOUND: Final = 3
 EXIT_NOT_FOUND: Final = 4
 
-_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (*checkrules.RULES, *checkmemory.RULES)
+_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
+    *checkrules.RULES,
+    *checkrights.RULES,
+    *checkmemory.RULES,
+)
 _ORDER: Final = tuple(Level)
 _NEAREST: Final = 3
 
