@@ -152,15 +152,19 @@ class _Checker:
 
     def _nearest(self, meaning: Meaning) -> tuple[str, ...]:
         """The names that there are and that look most like the one that was given."""
+        asked, suffixes = meaning.asked, cgroup.UNIT_SUFFIXES
+        if asked.endswith(suffixes):
+            asked, dot, suffix = asked.rpartition(".")
+            suffixes = (dot + suffix,)
         names: dict[str, str] = {}
-        if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
-            names |= {name: name for name in _process_names()}
         if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._resolver.systemd is not None:
             for unit in known_units(self._resolver.systemd.manager):
-                if unit.endswith(cgroup.UNIT_SUFFIXES):
-                    names |= {unit: unit, unit.rpartition(".")[0]: unit}
-        close = difflib.get_close_matches(meaning.asked, names, n=2 * _NEAREST, cutoff=0.6)
-        return tuple(dict.fromkeys(names[name] for name in close))[:_NEAREST]
+                if unit.endswith(suffixes):
+                    names.setdefault(unit.rpartition(".")[0], unit)
+        if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
+            names = {name: name for name in _process_names()} | names
+        close = difflib.get_close_matches(asked, names, n=_NEAREST, cutoff=0.6)
+        return tuple(names[name] for name in close)
 
 
 def _process_names() -> set[str]:

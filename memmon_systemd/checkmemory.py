@@ -13,6 +13,7 @@ _SHORTEST_END_S: Final = 1.0
 """Less time than this for a graceful end is a warning, whatever TimeoutStopSec= says."""
 _MIB: Final = 1 << 20
 _MOSTLY: Final = 0.5
+_MOST: Final = 0.75
 
 
 def above_physical(case: Case) -> Finding | None:
@@ -53,17 +54,21 @@ def memory_max(case: Case) -> Finding | None:
         f"a leak of 100 MB/s gets from the threshold to {limits} in {format_seconds(room_s)}, and it may take"
         f" TimeoutStopSec= ({stop}) to end: after that the kernel kills it"
     )
-    level = Level.WARNING if room_s < _SHORTEST_END_S else Level.NOTE
-    return Finding(Id.MEMORY_MAX_CLOSE, level, text, _more_room(case, bound.size_bytes))
+    if room_s < _SHORTEST_END_S:
+        return Finding(Id.MEMORY_MAX_CLOSE, Level.WARNING, text, _more_room(case, bound.size_bytes))
+    way = Remedy(
+        advice=f"nothing, if it ends within {format_seconds(room_s)}; else raise MemoryMax= or lower -m"
+    )
+    return Finding(Id.MEMORY_MAX_CLOSE, Level.NOTE, text, way)
 
 
 def _more_room(case: Case, maximum_bytes: int) -> Remedy:
-    """A lower threshold where that is possible, else a higher limit."""
-    needed_s = min(case.target.properties.timeout_stop_s if case.target.properties else 0, _SHORTEST_END_S)
-    lower_mib = int(maximum_bytes - needed_s * LEAK_BYTES_PER_S) // _MIB
-    if lower_mib * _MIB * 2 > maximum_bytes:
+    """Room for a second: by a lower threshold where that leaves most of the memory, else a higher limit."""
+    second_bytes = int(_SHORTEST_END_S * LEAK_BYTES_PER_S)
+    lower_mib = (maximum_bytes - second_bytes) // _MIB
+    if lower_mib * _MIB >= maximum_bytes * _MOST:
         return Remedy(option=f"-m {lower_mib}M")
-    higher_mib = -int(-(case.target.limit_bytes + needed_s * LEAK_BYTES_PER_S) // _MIB)
+    higher_mib = -(-(case.target.limit_bytes + second_bytes) // _MIB)
     return edit(case, "Service", f"MemoryMax={higher_mib}M")
 
 

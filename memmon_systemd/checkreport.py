@@ -49,8 +49,13 @@ def _name(one: Resolved) -> Iterator[str]:
         target = checked.case.target
         if place or one.kind != "unit":
             yield ""
-        resolved = f"{one.name}: {target.name} ({one.why})" if one.kind == "unit" else target.name
-        yield from _unit(resolved, checked)
+        yield from _unit(_heading(one, target.name), checked)
+
+
+def _heading(one: Resolved, unit: str) -> str:
+    if one.kind != "unit":
+        return unit
+    return f"{unit} ({one.why})" if one.name == unit else f"{one.name}: {unit} ({one.why})"
 
 
 def _unit(resolved: str, checked: Checked) -> Iterator[str]:
@@ -76,7 +81,7 @@ def _threshold(case: Case) -> str:
     whole = f"the machine's {format_bytes(case.machine.physical_bytes)}"
     if case.target.maximum is not None:
         bound = case.target.maximum
-        whole = f"MemoryMax= of {bound.unit} ({format_bytes(bound.size_bytes)})"
+        whole = f"MemoryMax={format_bytes(bound.size_bytes)} of {bound.unit}"
     return f"{what}: {case.settings.max_memory} of {whole}"
 
 
@@ -102,7 +107,8 @@ def _recipient(case: Case) -> str:
     service = target.service
     if service is None or not service.main_pid:
         return "its main process"
-    return f"its main process, {service.main_pid} ({target.main_name})"
+    name = f" ({target.main_name})" if target.main_name else ""
+    return f"its main process, {service.main_pid}{name}"
 
 
 def _readings(case: Case) -> Iterator[str]:
@@ -126,14 +132,16 @@ def _processes(targets: Sequence[Checked]) -> Iterator[str]:
     first = targets[0].case
     yield from _labelled("above", _threshold(first))
     yield from _labelled("sends", f"{signal_name(first.settings.signal_number)} to each that is above")
+    shown = [checked.case for checked in targets[:_MOST_PROCESSES]]
+    width = max(len(one_line(case.target.name)) for case in shown)
     yield ""
-    for checked in targets[:_MOST_PROCESSES]:
-        target, usage_bytes = checked.case.target, checked.case.usage_bytes
+    for case in shown:
+        target, usage_bytes = case.target, case.usage_bytes
         share, bar = _bar(usage_bytes or 0, target.limit_bytes, _SHORT_BAR)
         size = "?" if usage_bytes is None else format_bytes(usage_bytes)
-        may = "no signal" if target.rights.directly is False else "may signal"
-        name = one_line(target.name)
-        yield f"  {name:<24}{size:>10} {share:>5} {bar} {may} {target.unit}"[:_COLUMNS].rstrip()
+        may = "may not" if target.rights.directly is False else "may"
+        line = f"  {one_line(target.name):<{width}} {size:>10} {share:>5} {bar} {may} {target.unit}".rstrip()
+        yield line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 3]}..."
     if len(targets) > _MOST_PROCESSES:
         yield f"  ... and {len(targets) - _MOST_PROCESSES} more (--json has all)"
 

@@ -183,6 +183,8 @@ def not_running(case: Case) -> Finding | None:
     properties = case.target.properties
     if case.target.is_running or properties is None or properties.load_state != "loaded":
         return None
+    if properties.active_state == "active":
+        return Finding(Id.NOT_RUNNING, Level.NOTE, "it has no process now: there is nobody to signal")
     text = f"it isn't running ({properties.active_state}): its memory can't be read; it would be waited for"
     return Finding(Id.NOT_RUNNING, Level.NOTE, text, Remedy(f"systemctl start {case.target.unit}"))
 

@@ -138,7 +138,8 @@ def sentence(rules: RestartRules, found: Verdict, signal_number: int) -> str:
         cause = f"Restart={rules.restart} doesn't follow an end {found.end}"
     if found.expected:
         return f"{cause}, so it would stay down"
-    return f"{cause}, so it would stay down if {name} makes it end {found.end}"
+    how = "kills it" if found.end.signal_number else f"makes it end {found.end}"
+    return f"{cause}, so it would stay down if {name} {how}"
 
 
 def remedy(found: Verdict, rules: RestartRules) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def test_the_report_of_a_service_that_would_stay_down() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("-m 20%", "1.6 GiB of unreclaimable: 20% of MemoryMax= of myapp.service (2 GiB)"),
+        ("-m 20%", "1.6 GiB of unreclaimable: 20% of MemoryMax=2 GiB of myapp.service"),
         ("-m 400 --swap", "1.6 GiB of unreclaimable and swap"),
         ("-m 400 --restart", "no signal: systemd is asked to restart it (TryRestartUnit)"),
         ("-m 400 --for 10", "(KillUnit), after 10 s above"),
