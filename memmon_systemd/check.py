@@ -152,7 +152,8 @@ class _Checker:
 
     def _nearest(self, meaning: Meaning) -> tuple[str, ...]:
         """The names that there are and that look most like the one that was given."""
-        asked, suffixes = meaning.asked, cgroup.UNIT_SUFFIXES
+        asked = meaning.asked
+        suffixes: tuple[str, ...] = cgroup.UNIT_SUFFIXES
         if asked.endswith(suffixes):
             asked, dot, suffix = asked.rpartition(".")
             suffixes = (dot + suffix,)
