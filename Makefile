@@ -1,11 +1,13 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint deb recipes clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
 	@echo "make test   every check and test that this machine can run"
 	@echo "make lint   ruff and mypy alone"
+	@echo "make deb    the Debian package, in dist"
+	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
 	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
 
 demo:
@@ -19,6 +21,14 @@ test:
 lint:
 	@bash .ci/setup
 	@.venv/bin/python .ci/test.py ruff mypy
+
+deb:
+	@bash .ci/setup deb
+	@/usr/bin/python3 packaging/build_deb.py
+
+recipes:
+	@bash .ci/setup test
+	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

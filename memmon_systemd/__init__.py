@@ -1,3 +1,7 @@
 """Notices when a service or a process uses too much memory, and asks it to restart."""
 
 __version__ = "0.1.0"
+
+from memmon_systemd.thrift import import_dataclasses
+
+import_dataclasses()

@@ -9,7 +9,7 @@ from typing import Final
 
 from memmon_systemd import cgroup, proc
 from memmon_systemd.bus import Backoff, BusError
-from memmon_systemd.processes import ProcessTable
+from memmon_systemd.processes import NOT_PERMITTED_HINT, ProcessTable
 from memmon_systemd.settings import KillWhom, Settings
 from memmon_systemd.systemd import Invocation, Manager, Unit
 from memmon_systemd.target import Outcome
@@ -20,7 +20,6 @@ _WHO: Final[Mapping[KillWhom, str]] = {
     KillWhom.CONTROL: "the control process",
     KillWhom.ALL: "all processes",
 }
-NOT_PERMITTED_HINT: Final = "run as root, as that user, or with CAP_KILL"
 _BUS_HINT: Final = "run as root or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 
 

@@ -150,16 +150,25 @@ def tightest_limit_bytes(directory: Path, root: Path) -> int:
         directory = directory.parent
 
 
-def stat_bytes(stat: bytearray, key: bytes) -> int:
+def limit_above(pid: int, hierarchy: Hierarchy | None) -> int:
+    """The tightest limit above a process, else physical memory, in bytes."""
+    group = control_group_of(pid)
+    if hierarchy is None or group is None:
+        return physical_bytes()
+    return tightest_limit_bytes(hierarchy.directory(group), hierarchy.root)
+
+
+def stat_bytes(stat: bytearray, end: int, key: bytes) -> int:
     """The number behind `key` in memory.stat, in bytes; 0 where the kernel doesn't have the key.
 
-    `stat` holds the file behind a newline of its own, so that the first key is found like the others.
+    `stat` holds the file up to `end`, behind a newline of its own, so that the first key is found like the
+    others; what is behind `end` is another unit's. ValueError where the number has no end.
     """
-    begin = stat.find(b"\n" + key + b" ")
+    begin = stat.find(b"\n" + key + b" ", 0, end)
     if begin < 0:
         return 0
     begin += len(key) + 2
-    return int(stat[begin : stat.index(b"\n", begin)])
+    return int(stat[begin : stat.index(b"\n", begin, end)])
 
 
 def _mount_point(mount: str) -> Path:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from memmon_systemd import cgroup, cli, proc
+from memmon_systemd import arguments, cgroup, proc
 from memmon_systemd.checkfacts import CgroupKind, Machine, OtherMonitor
 from memmon_systemd.settings import NameKind, Settings, UsageError
 
@@ -135,7 +135,7 @@ def _settings_of(words: Sequence[str]) -> Settings | None:
             "memmon_systemd",
         ]:
             try:
-                return cli.parse(words[place + 1 :])
+                return arguments.parse(words[place + 1 :])
             except (UsageError, SystemExit):
                 return None
     return None

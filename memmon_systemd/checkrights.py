@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from memmon_systemd.act import NOT_PERMITTED_HINT
 from memmon_systemd.checkfacts import Case, Finding, Id, Level, Remedy
+from memmon_systemd.processes import NOT_PERMITTED_HINT
 from memmon_systemd.words import signal_name
 
 _POLKIT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"

@@ -158,7 +158,7 @@ def _with_readings(target: Target, directory: Path) -> Target:
 
 
 def _sum_of(memory_stat: bytearray, keys: Sequence[bytes]) -> int:
-    return sum(cgroup.stat_bytes(memory_stat, key) for key in keys)
+    return sum(cgroup.stat_bytes(memory_stat, len(memory_stat), key) for key in keys)
 
 
 def _rss_bytes(pids: Sequence[int]) -> int:

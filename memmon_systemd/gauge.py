@@ -15,7 +15,7 @@ GONE_ERRNOS: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
 class Gauge(ABC):
     """Measures one target and answers with a rung."""
 
-    __slots__ = ("_closer", "ladder", "metric", "trouble", "usage_bytes")
+    __slots__ = ("_exact", "ladder", "metric", "trouble", "usage_bytes")
 
     def __init__(self, metric: Metric, ladder: Ladder) -> None:
         """A gauge whose rungs are those of `ladder`."""
@@ -25,9 +25,9 @@ class Gauge(ABC):
         """The last measured usage; a cheap look leaves it as it was."""
         self.trouble = ""
         """Why the last sample was `UNREADABLE`, if it was."""
-        self._closer = Rung(ladder.interval_s)
+        self._exact = Rung(ladder.interval_s)
         # Never followed; but itself would be a cycle, left to the garbage collector.
-        self._closer.next = OVER
+        self._exact.next = OVER
 
     @abstractmethod
     def measure(self) -> int:
@@ -54,8 +54,8 @@ class Gauge(ABC):
         self.trouble = ""
         if usage_bytes > self.ladder.limit_bytes:
             return OVER
-        self._closer.wait_s = self.ladder.wait_s(usage_bytes)
-        return self._closer
+        self._exact.wait_s = self.ladder.wait_s(usage_bytes)
+        return self._exact
 
     def _failed(self, error: Exception) -> Rung:
         if isinstance(error, OSError) and error.errno in GONE_ERRNOS:
@@ -96,8 +96,8 @@ class ProcessGauge(Gauge):
             except OSError:
                 return self.look_closer()
             if most_bytes <= self.ladder.limit_bytes * 3 // 4:
-                self._closer.wait_s = self.ladder.wait_s(most_bytes)
-                return self._closer
+                self._exact.wait_s = self.ladder.wait_s(most_bytes)
+                return self._exact
         return self.look_closer()
 
     def measure(self) -> int:

@@ -17,6 +17,9 @@ IN_ONLYDIR: Final = 0x0100_0000
 # <sys/mman.h>, mlockall(2)
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
+# <bits/mman-linux.h>, madvise(2); the module mmap would be another library.
+_MADV_DONTNEED: Final = 4
+
 # <malloc.h>, mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _LARGEST_INT: Final = 2**31 - 1
@@ -35,6 +38,7 @@ class Libc:
         """Open the C library that this process runs with."""
         self._library = ctypes.CDLL(None, use_errno=True)
         self._library.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+        self._library.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
     def inotify(self) -> int:
         """A new inotify descriptor, non-blocking."""
@@ -57,6 +61,10 @@ class Libc:
     def lock_memory(self) -> None:
         """Lock what is touched now and what will be: nothing of it can be taken away any more."""
         self._checked(self._library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT))
+
+    def drop_range(self, start: int, size_bytes: int) -> None:
+        """Let go of the pages of a range; what is in a file is read again when it is used (madvise(2))."""
+        self._checked(self._library.madvise(start, size_bytes, _MADV_DONTNEED))
 
     def lock_range(self, start: int, size_bytes: int) -> None:
         """Touch and lock a range of addresses."""

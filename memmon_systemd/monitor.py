@@ -18,7 +18,8 @@ from memmon_systemd.notify import Notifier
 from memmon_systemd.policy import State, Step, decide
 from memmon_systemd.settings import Settings
 from memmon_systemd.source import Loop, Source
-from memmon_systemd.target import NEVER, Clock, Outcome, Target
+from memmon_systemd.status import Status
+from memmon_systemd.target import EARLY, NEVER, Clock, Outcome, Target
 from memmon_systemd.words import signal_name
 
 _OK: Final = State.OK
@@ -54,10 +55,12 @@ class Monitor:
         self._waiter = loop.waiter
         self._report = loop.report
         self._notifier = notifier
+        self._status = Status(settings, notifier)
         self._clock = clock
         self._ping_every_s = notifier.watchdog_s / 2 if notifier.watchdog_s else NEVER
         self._ping_due_s = 0.0 if notifier.watchdog_s else NEVER
-        self._sources_due_s = 0.0
+        self._sources_due_s = self._sources_soon_s = 0.0
+        self._sources_early_s = settings.interval_s * EARLY
         self._sweep_due = False
         self._verbose = settings.verbosity > 0
         self.stopping = False
@@ -71,7 +74,7 @@ class Monitor:
             except Exception as error:  # Whatever it is: a monitor that ended would be worse.
                 self._report.bug(error)
                 self._waiter.wait(self._settings.interval_s, self._clock)
-                self._sources_due_s = 0.0
+                self._sources_soon_s = 0.0
 
     def stop(self, why: str) -> None:
         """End `run` at its next turn."""
@@ -92,27 +95,25 @@ class Monitor:
     def turn(self) -> None:
         """One look at whatever is due, then a wait for what is due next."""
         due_s = self.look_around()
-        if self._ping_due_s < due_s:
-            due_s = self._ping_due_s
         if self.stopping:
             return
         wait_s = due_s - self._clock()
         if self._waiter.wait(wait_s if wait_s > 0.0 else 0.0, self._clock):
-            self._sources_due_s = 0.0
+            self._sources_soon_s = 0.0
 
     def look_around(self) -> float:
-        """One look at whatever is due, and a ping for the watchdog; when the next look is due."""
+        """One look at whatever is due, and a ping for the watchdog; when the loop has to wake up next."""
         now_s = self._clock()
-        if now_s >= self._sources_due_s:
+        if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
         due_s = self._sources_due_s
         target = self._roster.first
         while target is not None and not self.stopping:
-            if target.due_s <= now_s:
+            if target.soon_s <= now_s:
                 try:
                     self._attend(target, now_s)
                 except Exception as error:  # Whatever it is: the others are looked at all the same.
-                    target.due_s = now_s + self._settings.interval_s
+                    target.look_at(now_s + self._settings.interval_s)
                     self._report.bug(error)
             if target.due_s < due_s:
                 due_s = target.due_s
@@ -120,10 +121,11 @@ class Monitor:
         if self._sweep_due:
             self._sweep_due = False
             self._roster.sweep()
+            self._status.choose(self._roster)
         if now_s >= self._ping_due_s:
             self._notifier.watchdog()
             self._ping_due_s = now_s + self._ping_every_s
-        return due_s
+        return due_s if due_s < self._ping_due_s else self._ping_due_s
 
     def look_once(self) -> OnceResult:
         """Look at every target once and act on those that are over, without waiting for anything."""
@@ -144,8 +146,9 @@ class Monitor:
         return OnceResult(over=over, failed=failed, missing=missing)
 
     def _refresh_sources(self, now_s: float) -> None:
+        soon_s = now_s + self._sources_early_s
         for source in self._sources:
-            if source.due_s <= now_s:
+            if source.due_s <= soon_s:
                 try:
                     source.refresh(now_s)
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
@@ -153,6 +156,7 @@ class Monitor:
                     self._report.bug(error)
         again_s = now_s + self._settings.interval_s
         self._sources_due_s = min(source.due_s or again_s for source in self._sources)
+        self._sources_soon_s = self._sources_due_s - self._sources_early_s
         self._sweep_due = True
         if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
@@ -160,20 +164,24 @@ class Monitor:
     def _attend(self, target: Target, now_s: float) -> None:
         gauge = target.gauge
         if gauge is None:
-            target.due_s = NEVER
+            target.look_at(NEVER)
             return
         rung = gauge.look_closer() if self._verbose else gauge.look()
-        if rung.wait_s and target.state is _OK and not self._verbose:
-            target.due_s = now_s + rung.wait_s
+        wait_s = rung.wait_s
+        if wait_s and target.state is _OK and not self._verbose:
+            target.due_s = now_s + wait_s
+            target.soon_s = target.due_s - wait_s * EARLY
+            if target is self._status.target and rung is not self._status.rung:
+                self._status.follow(gauge, rung, now_s)
             return
         self._consider(target, gauge, rung, now_s)
 
     def _consider(self, target: Target, gauge: Gauge, rung: Rung, now_s: float) -> None:
-        target.due_s = now_s + self._settings.interval_s
+        target.look_in(self._settings.interval_s, now_s)
         if rung is GONE:
             target.lost(now_s)
             self._sweep_due = True
-            self._sources_due_s = 0.0
+            self._sources_due_s = self._sources_soon_s = 0.0
             return
         if rung is UNREADABLE:
             target.unreadable += 1
@@ -198,14 +206,13 @@ class Monitor:
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
             self._sweep_due = True
-        target.due_s = min(target.due_s, self._next_look_s(target, rung, now_s))
-
-    def _next_look_s(self, target: Target, rung: Rung, now_s: float) -> float:
-        """When a look can change something: by the ladder, or when `--for` or `--repeat` is over."""
+        self._status.outdate()
         if target.state is State.OK:
-            return now_s + rung.wait_s
+            target.look_in(rung.wait_s, now_s)
+            return
         period_s = self._settings.for_s if target.state is State.OVER else target.repeat_s
-        return target.since_s + period_s if target.since_s + period_s > now_s else NEVER
+        if now_s < target.since_s + period_s < target.due_s:
+            target.look_at(target.since_s + period_s)
 
     def _act(self, target: Target, gauge: Gauge, now_s: float) -> None:
         """Ask the target to go, unless it is another one by now or a second reading is within."""
@@ -222,6 +229,7 @@ class Monitor:
         elif outcome.done:
             target.failure = ""
             target.enter(State.SIGNALLED, now_s)
+            self._status.signals += 1
             self._report.acted(target, outcome)
         else:
             if outcome.what != target.failure:

@@ -63,21 +63,22 @@ class Notifier:
 
     def ready(self, status: str) -> bool:
         """Start-up is over."""
-        return self._send(_message(b"READY=1\n", status))
+        return self.tell(status_message(status, b"READY=1\n"))
 
     def status(self, sentence: str) -> bool:
         """What systemctl status shows."""
-        return self._send(_message(b"", sentence))
+        return self.tell(status_message(sentence))
 
     def stopping(self, status: str) -> bool:
         """The monitor is about to end."""
-        return self._send(_message(b"STOPPING=1\n", status))
+        return self.tell(status_message(status, b"STOPPING=1\n"))
 
     def watchdog(self) -> bool:
         """Still at work. Calls no allocator unless it fails (counted with PYTHONMALLOC=malloc)."""
-        return self._send(_WATCHDOG)
+        return self.tell(_WATCHDOG)
 
-    def _send(self, message: bytes) -> bool:
+    def tell(self, message: bytes) -> bool:
+        """A message that was made before. Calls no allocator unless it fails."""
         if self._socket is None:
             return True
         try:
@@ -115,7 +116,8 @@ def _watchdog_s(watchdog_usec: str) -> tuple[float | None, str | None]:
     return int(number) / 1_000_000, None
 
 
-def _message(head: bytes, sentence: str) -> bytes:
+def status_message(sentence: str, head: bytes = b"") -> bytes:
+    """The message that says a sentence, behind other lines."""
     # A newline would begin another assignment. The service manager takes one backslash of each pair away, and
     # single ones: x\x2dy.service would be shown as xx2dy.service (systemd 252).
     line = head + b"STATUS=" + one_line(sentence).replace("\\", 2 * "\\").encode()

@@ -1,19 +1,17 @@
-"""Processes whose name begins with a prefix, each a target of its own, or each looked up to its unit."""
+"""Processes whose name begins with a prefix, each a target of its own."""
 
 from __future__ import annotations
 
 import os
 
 from memmon_systemd import cgroup
-from memmon_systemd.act import NOT_PERMITTED_HINT
 from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.gauge import ProcessGauge
 from memmon_systemd.ladder import Ladder
-from memmon_systemd.processes import Process, ProcessTable
+from memmon_systemd.processes import NOT_PERMITTED_HINT, Process, ProcessTable
 from memmon_systemd.settings import Metric, Settings, Share
 from memmon_systemd.source import Loop
 from memmon_systemd.target import Outcome, Target
-from memmon_systemd.units import UnitWatch
 from memmon_systemd.words import signal_name
 
 
@@ -118,6 +116,7 @@ class PrefixSource(NamedProcesses):
         """A source for names that begin with `name`."""
         super().__init__(name, settings, table, loop)
         self._hierarchy = hierarchy
+        self._is_share = isinstance(settings.max_memory, Share)
         self._targets: dict[int, ProcessTarget] = {}
 
     def refresh(self, now_s: float) -> None:
@@ -161,7 +160,8 @@ class PrefixSource(NamedProcesses):
     def _begin(self, process: Process, now_s: float) -> None:
         settings = self.settings
         target = ProcessTarget(self, process, settings.repeat_s or settings.interval_s)
-        limit_bytes = settings.max_memory.limit_bytes(self._whole_bytes(process.pid))
+        whole_bytes = cgroup.limit_above(process.pid, self._hierarchy) if self._is_share else 0
+        limit_bytes = settings.max_memory.limit_bytes(whole_bytes)
         ladder = Ladder.climb(limit_bytes, settings.interval_s, settings.growth_bytes_per_s)
         gauge = ProcessGauge(process, settings.metric or Metric.RSS, settings.swap, ladder)
         gauge.look_closer()
@@ -169,46 +169,3 @@ class PrefixSource(NamedProcesses):
         self._targets[process.pid] = target
         self._loop.roster.add(target)
         self._loop.report.began(target)
-
-    def _whole_bytes(self, pid: int) -> int:
-        """What a share is a share of: the tightest limit above the process, else physical memory."""
-        if not isinstance(self.settings.max_memory, Share):
-            return 0
-        group = cgroup.control_group_of(pid)
-        if self._hierarchy is None or group is None:
-            return cgroup.physical_bytes()
-        return cgroup.tightest_limit_bytes(self._hierarchy.directory(group), self._hierarchy.root)
-
-
-class OwnerSource(NamedProcesses):
-    """Every process of a name puts the unit that it belongs to into a watch of units."""
-
-    def __init__(
-        self, name: str, settings: Settings, table: ProcessTable, units: UnitWatch, loop: Loop
-    ) -> None:
-        """A source for names that begin with `name`."""
-        super().__init__(name, settings, table, loop)
-        self._units = units
-        self._held: list[Process] = []
-
-    def refresh(self, now_s: float) -> None:
-        """Find new processes and forget the ended ones, whose PIDs may come again."""
-        self._held = [process for process in self._held if not self._is_ended(process)]
-        for process in self._open_new(now_s):
-            self._held.append(process)
-            if not self._units.add_owner_of(process.pid):
-                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
-        self._say_whether_waiting(not self._held)
-
-    def has_targets(self) -> bool:
-        """Whether there is such a process now."""
-        return bool(self._held)
-
-    def _is_ended(self, process: Process) -> bool:
-        try:
-            process.rss_bytes()
-        except OSError:
-            process.close()
-            self._finder.forget(process.pid)
-            return True
-        return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+NOT_PERMITTED_HINT: Final = "run as root, as that user, or with CAP_KILL"
 
 
 class Process(Protocol):

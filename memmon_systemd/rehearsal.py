@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 
 from memmon_systemd import cgroup
 from memmon_systemd.gauge import Gauge
@@ -15,24 +15,28 @@ from memmon_systemd.policy import State
 from memmon_systemd.processes import process_table
 from memmon_systemd.report import Report
 from memmon_systemd.settings import Metric, Settings
+from memmon_systemd.sink import Sink
 from memmon_systemd.source import Loop
 from memmon_systemd.target import Outcome, Roster, Target, Waiter
 
-_LIMIT_BYTES = 1000
-_READINGS = (10, 900, 2000, 2000, 2000, 900, -1)
-"""Far below, near, over, signalled, over again, within again, gone."""
+_GIB = 1 << 30
+_LIMITS_BYTES = count(1000 * _GIB)
+"""Another limit each time: a ladder that is known already would not be made."""
+_READINGS = (10 * _GIB, 900 * _GIB, 2000 * _GIB, 2000 * _GIB, 2000 * _GIB, 900 * _GIB, -1)
+"""Far below, near, over, signalled, over again, within again, gone.
+
+Python goes other ways with small numbers.
+"""
 _STEP_S = 10.0
 
 
-class _Nowhere:
-    """A log that nobody reads."""
+class _Unwritten:
+    """A log whose lines go all the way to the real one and aren't written."""
 
     dropped = 0
 
-    def write(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
-        """Only make the text."""
-        "\n".join(f"{key}={value}" for key, value in (("MESSAGE", message), *fields)).encode()
-        del priority
+    def __init__(self, sink: Sink) -> None:
+        self.write = self.rehearse = sink.rehearse
 
 
 class _Script(Gauge):
@@ -42,7 +46,8 @@ class _Script(Gauge):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(
-            settings.metric or Metric.CURRENT, Ladder.climb(_LIMIT_BYTES, settings.interval_s, None)
+            settings.metric or Metric.CURRENT,
+            Ladder.climb(next(_LIMITS_BYTES), settings.interval_s, settings.growth_bytes_per_s),
         )
         self.readings = list(_READINGS)
 
@@ -87,10 +92,10 @@ class _NoSource:
         return True
 
 
-def walk_the_loop(settings: Settings) -> None:
+def walk_the_loop(settings: Settings, sink: Sink) -> None:
     """A target's whole life by the real monitor, with a clock of its own and a log to nowhere."""
     notifier = Notifier(None, None, None)
-    loop = Loop(Roster(), Waiter(), Report(settings, _Nowhere(), notifier))
+    loop = Loop(Roster(), Waiter(), Report(settings, _Unwritten(sink), notifier))
     clock = [0.0]
     monitor = Monitor(settings, [_NoSource()], loop, notifier, clock=lambda: clock[0])
     target, gauge = _Actor(), _Script(settings)
@@ -101,18 +106,23 @@ def walk_the_loop(settings: Settings) -> None:
     target.begin(gauge, clock[0])
     loop.report.began(target)
     while gauge.readings:
-        target.due_s = clock[0]
+        target.look_at(clock[0])
         monitor.look_around()
         clock[0] += _STEP_S
         del gauge.readings[0]
 
 
-def walk_the_machine() -> None:
+def walk_the_machine(settings: Settings) -> None:
     """This very process and its cgroup, measured and (with signal 0) signalled like a target."""
     table = process_table()
     table.ancestors()
     process = table.open(os.getpid())
     process.rss_bytes()
+    if settings.metric is Metric.PSS:
+        process.pss_bytes()
+    if settings.swap:
+        process.swap_bytes()
+    cgroup.limit_above(process.pid, cgroup.find_hierarchy())
     process.is_still(os.fsencode(process.name))
     process.send(0)
     process.close()

@@ -14,7 +14,7 @@ from memmon_systemd.monitor import Monitor
 from memmon_systemd.notify import Notifier
 from memmon_systemd.report import Report
 from memmon_systemd.settings import Settings
-from memmon_systemd.sink import open_sink
+from memmon_systemd.sink import Sink, open_sink
 from memmon_systemd.source import Loop
 from memmon_systemd.target import Roster, Waiter
 from memmon_systemd.targets import Resolver
@@ -36,7 +36,8 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     UsageError and StartError where it can't begin.
     """
     notifier = Notifier.from_environment(environ)
-    report = Report(settings, open_sink(environ), notifier)
+    sink = open_sink(environ)
+    report = Report(settings, sink, notifier)
     loop = Loop(Roster(), Waiter(), report)
     if notifier.problem:
         report.warn(notifier.problem)
@@ -53,8 +54,8 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     monitor.refresh_all()
     resolver.warn_of_what_stays_down()
     monitor.look_around()
-    kept = _settle(settings, monitor, resolver, report)
     _stop_on_signals(monitor, loop.waiter)
+    kept = _settle(settings, monitor, resolver, loop, sink)
     while not notifier.ready(report.last_sentence) and not monitor.stopping:
         loop.waiter.wait(_READY_PAUSE_S, time.monotonic)
     monitor.run()
@@ -73,7 +74,7 @@ def _once(monitor: Monitor) -> int:
     return EXIT_NOT_FOUND if result.missing else EXIT_OK
 
 
-def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, report: Report) -> object:
+def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, loop: Loop, sink: Sink) -> object:
     """Rehearse and lock, where the system can; what is returned must be kept."""
     if sys.platform != "linux":
         return None
@@ -82,15 +83,18 @@ def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, report: Re
     from memmon_systemd.settle import settle
 
     def rehearse() -> None:
-        rehearsal.walk_the_loop(settings)
-        rehearsal.walk_the_machine()
-        rehearsal.walk_the_cgroup(settings)
+        rehearsal.walk_the_loop(settings, sink)
+        rehearsal.walk_the_machine(settings)
+        if resolver.systemd is not None:
+            rehearsal.walk_the_cgroup(settings)
         resolver.rehearse()
         monitor.refresh_all()
+        monitor.look_around()
+        loop.waiter.wait(0.0, time.monotonic)
 
     reserve, problem = settle(Libc(), rehearse)
     if problem:
-        report.warn(problem)
+        loop.report.warn(problem)
     return reserve
 
 

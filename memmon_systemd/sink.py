@@ -14,6 +14,7 @@ import stat
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class Sink(Protocol):
 
     def write(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
         """One line of syslog(3)'s priority, with journal fields; never blocks, never raises."""
+
+    def rehearse(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Go the whole way of a line, but write nothing."""
 
 
 def guard_standard_descriptors() -> None:
@@ -93,6 +97,10 @@ class _DroppingSink(ABC):
             self._untold += 1
 
     @abstractmethod
+    def rehearse(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Goes the whole way of a line, but writes nothing."""
+
+    @abstractmethod
     def _put(self, message: str, priority: int, fields: Sequence[tuple[str, str]], /) -> bool:
         """Whether the whole line could be written at once."""
 
@@ -116,15 +124,13 @@ class JournalSink(_DroppingSink):
             self._socket.close()
             raise
 
+    def rehearse(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Sends an empty datagram, which journald drops unread (systemd's journald-server.c)."""
+        _datagram(message, priority, fields)
+        self._send(b"")
+
     def _put(self, message: str, priority: int, fields: Sequence[tuple[str, str]], /) -> bool:
-        datagram = b"".join(
-            (
-                _journal_field("MESSAGE", message),
-                _journal_field("PRIORITY", str(priority)),
-                _journal_field("SYSLOG_IDENTIFIER", IDENTIFIER),
-                *(_journal_field(name, value) for name, value in fields),
-            )
-        )
+        datagram = _datagram(message, priority, fields)
         return self._send(datagram) or (self._connect_again() and self._send(datagram))
 
     def _send(self, datagram: bytes) -> bool:
@@ -140,6 +146,17 @@ class JournalSink(_DroppingSink):
         except OSError:
             return False
         return True
+
+
+def _datagram(message: str, priority: int, fields: Sequence[tuple[str, str]]) -> bytes:
+    return b"".join(
+        (
+            _journal_field("MESSAGE", message),
+            _journal_field("PRIORITY", str(priority)),
+            _journal_field("SYSLOG_IDENTIFIER", IDENTIFIER),
+            *(_journal_field(name, value) for name, value in fields),
+        )
+    )
 
 
 def _journal_field(name: str, value: str) -> bytes:
@@ -164,12 +181,22 @@ class StreamSink(_DroppingSink):
         self._with_priority = with_priority
         self._is_torn = False
 
-    def _put(self, message: str, priority: int, _: Sequence[tuple[str, str]], /) -> bool:
+    def rehearse(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Writes no byte, which is nothing for whatever reads."""
+        del fields
+        self._line(message, priority)
+        with suppress(OSError):
+            self._write(b"")
+
+    def _line(self, message: str, priority: int) -> bytes:
         head = b"<%d>" % priority if self._with_priority else b""
         if self._is_torn:
             head = b"\n" + head
         text = _cut(one_line(message).encode(), select.PIPE_BUF - len(head) - 1)
-        line = head + text + b"\n"
+        return head + text + b"\n"
+
+    def _put(self, message: str, priority: int, _: Sequence[tuple[str, str]], /) -> bool:
+        line = self._line(message, priority)
         try:
             written = self._write(line)
         except OSError:  # EAGAIN, EPIPE, ENOSPC, EIO, EBADF and their like: the line is lost

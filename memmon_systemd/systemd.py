@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.bus import Bus, BusError
-from memmon_systemd.restarts import ExitSet, RestartRules
+
+if TYPE_CHECKING:
+    from memmon_systemd.restarts import RestartRules
 
 _NO_TIME: Final = 2**64 - 1
 """How systemd writes "infinity" and "unset" as a number."""
@@ -87,7 +90,8 @@ class Manager:
         return Invocation(identity, int(main_pid), self._timeout_stop_s(unit))
 
     def restart_rules(self, service: Unit) -> RestartRules:
-        """Which ends of a service are followed by another start."""
+        """Which ends of a service are followed by another start; asked at start-up and by `--check` only."""
+        from memmon_systemd.restarts import ExitSet, RestartRules
 
         def exit_set(name: bytes) -> ExitSet:
             return ExitSet(*self._bus.property(service.typed, name, b"(aiai)"))
@@ -120,13 +124,13 @@ class Manager:
         self._bus.call(MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
     def rehearse(self) -> None:
-        """Walk the way to the signal, and the way of a failure, with a call that changes nothing.
+        """Walk the way to the signal, and the way of a failure, with calls that change nothing.
 
-        GetUnit, for KillUnit refuses signal 0.
+        KillUnit of a unit that isn't there, for it refuses signal 0.
         """
         self._bus.call(MANAGER, b"GetUnit", b"s", b"-.slice")
         try:
-            self._bus.call(MANAGER, b"GetUnit", b"s", b"memory-monitor-rehearsal.scope")
+            self.kill(self.unit("memory-monitor-rehearsal.scope"), "main", signal.SIGURG)
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise

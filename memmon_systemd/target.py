@@ -11,6 +11,8 @@ from memmon_systemd.gauge import Gauge
 from memmon_systemd.policy import State
 
 NEVER: Final = float("inf")
+EARLY: Final = 0.125
+"""So much of its wait a target may be looked at too early: the last eighth."""
 NO_DESCRIPTOR: Final = -1
 LONGEST_WAIT_S: Final = 3600.0
 """poll(2) takes milliseconds in an int: 24 days at most."""
@@ -37,6 +39,7 @@ class Target(ABC):
         "next",
         "repeat_s",
         "since_s",
+        "soon_s",
         "state",
         "unit",
         "unreadable",
@@ -51,6 +54,9 @@ class Target(ABC):
         self.since_s = 0.0
         """When the state began; in SIGNALLED, when the last signal was sent."""
         self.due_s = NEVER
+        """When it is looked at next at the latest; `look_in` and `look_at` set it."""
+        self.soon_s = NEVER
+        """From then on it is looked at when the loop is awake anyway: one wake-up for many targets."""
         self.gauge: Gauge | None = None
         self.ended = False
         """Set when the loop shall let go of it."""
@@ -77,7 +83,16 @@ class Target(ABC):
         self.failure = ""
         self.unreadable = 0
         self.enter(State.OK, now_s)
-        self.due_s = now_s
+        self.look_at(now_s)
+
+    def look_at(self, due_s: float) -> None:
+        """Be looked at by then, or never."""
+        self.due_s = self.soon_s = due_s
+
+    def look_in(self, wait_s: float, now_s: float) -> None:
+        """Be looked at after this wait at the latest, or a little earlier along with others."""
+        self.due_s = now_s + wait_s
+        self.soon_s = self.due_s - wait_s * EARLY
 
     def enter(self, state: State, now_s: float) -> None:
         """Change the state."""

@@ -13,6 +13,7 @@ from memmon_systemd import cgroup
 from memmon_systemd.processes import process_table
 from memmon_systemd.settings import Metric, NameKind, Settings, UsageError
 from memmon_systemd.source import Loop, Source
+from memmon_systemd.thrift import forget
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd import Manager
@@ -71,7 +72,7 @@ class Resolver:
 
     def sources(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
-        from memmon_systemd.prefix import OwnerSource, PrefixSource
+        from memmon_systemd.prefix import PrefixSource
 
         sources: list[Source] = []
         prefixes: list[str] = []
@@ -80,6 +81,8 @@ class Resolver:
             if meaning.kind is NameKind.PROCESS:
                 prefixes.append(name)
             elif meaning.kind is NameKind.OWNER:
+                from memmon_systemd.owner import OwnerSource  # What a unit needs, a process doesn't.
+
                 units = self.connect().units
                 sources.append(OwnerSource(name, self._settings, self.table, units, self._loop))
             else:
@@ -123,6 +126,8 @@ class Resolver:
 
             names = self.systemd.units.names()
             warn_of_what_stays_down(names, self.systemd.manager, self._settings, self._loop.report)
+            del warn_of_what_stays_down
+            forget(("memmon_systemd.staysdown", "memmon_systemd.restarts"))
 
     def rehearse(self) -> None:
         """Walk the way to the service manager, where one is used; what fails there is said."""

@@ -9,6 +9,7 @@ from memory that was reserved before READY.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,12 +17,18 @@ from typing import Final
 from memmon_systemd import cgroup, proc
 from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.gauge import Gauge
-from memmon_systemd.ladder import BUFFER_BYTES, UNREADABLE, Ladder, Rung
+from memmon_systemd.ladder import BUFFER_BYTES, NEARER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric, Settings, Share
 
 _NEWLINE, _ZERO, _NINE = b"\n09"
 _STAT_BYTES: Final = 16384
 """memory.stat has 1.5 kB on kernel 6.1; a key past this would be read as 0."""
+
+# One look is over before the next begins, so all units are read into the same memory.
+_CURRENT: Final = bytearray(BUFFER_BYTES)
+_STAT: Final = bytearray(b"\n" * _STAT_BYTES)
+_STAT_ROOM: Final = memoryview(_STAT)[1:]
+"""Behind a newline, so that the first key is found like the others."""
 
 RECLAIMABLE: Final = (b"inactive_file", b"active_file", b"slab_reclaimable")
 """What the kernel can drop by itself, so what gets no service killed."""
@@ -31,12 +38,10 @@ class UnitGauge(Gauge):
     """A unit's memory by the files of its cgroup (cgroup-v2.rst, Memory Interface Files)."""
 
     __slots__ = (
-        "_buffer",
-        "_files",
+        "_current_file",
         "_first",
         "_readinto",
         "_seek",
-        "_stat",
         "_stat_file",
         "_swap_file",
     )
@@ -44,19 +49,16 @@ class UnitGauge(Gauge):
     def __init__(self, directory: Path, metric: Metric, swap: bool, ladder: Ladder) -> None:
         """Open the files below `directory`; OSError where there is no memory.current."""
         super().__init__(metric, ladder)
-        self._files: list[io.FileIO] = []
-        current = self._open(directory / "memory.current")
-        self._seek = current.seek
-        self._readinto = current.readinto
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._current_file = open_file(directory, "memory.current")
+        self._seek = self._current_file.seek
+        self._readinto = self._current_file.readinto
         self._stat_file: io.FileIO | None = None
         self._swap_file: io.FileIO | None = None
-        self._stat = bytearray(b"\n" * _STAT_BYTES)
         try:
             if metric is not Metric.CURRENT:
-                self._stat_file = self._open(directory / "memory.stat")
+                self._stat_file = open_file(directory, "memory.stat")
             if swap and (directory / "memory.swap.current").exists():
-                self._swap_file = self._open(directory / "memory.swap.current")
+                self._swap_file = open_file(directory, "memory.swap.current")
         except OSError:
             self.close()
             raise
@@ -65,29 +67,29 @@ class UnitGauge(Gauge):
     def climb(self, ladder: Ladder) -> None:
         """Go on with another limit; with swap counted, memory.current alone settles nothing."""
         super().climb(ladder)
-        self._first = self._closer if self._swap_file else ladder.rungs(self._closer)
+        self._first = NEARER if self._swap_file else ladder.first
 
     def look(self) -> Rung:
         """The rung of this moment, by memory.current alone where that settles it."""
         try:
             self._seek(0)
-            length = self._readinto(self._buffer)
+            length = self._readinto(_CURRENT)
         except OSError as error:
             return self._failed(error)
-        if length < 2 or self._buffer[length - 1] != _NEWLINE or not _ZERO <= self._buffer[0] <= _NINE:
+        if length < 2 or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
             self.trouble = "memory.current holds no number"
             return UNREADABLE
         rung = self._first
-        while length > rung.length or (length == rung.length and self._buffer > rung.bound):
+        while length > rung.length or (length == rung.length and rung.bound < _CURRENT):
             rung = rung.next
-        if rung is self._closer:
+        if rung is NEARER:
             return self.look_closer()
         return rung
 
     def measure(self) -> int:
         """The metric now, in bytes."""
         self._seek(0)
-        usage_bytes = int(self._buffer[: self._readinto(self._buffer)])
+        usage_bytes = int(_CURRENT[: self._readinto(_CURRENT)])
         if self._stat_file is not None:
             usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)
         if self._swap_file is not None:
@@ -97,22 +99,19 @@ class UnitGauge(Gauge):
 
     def _counted_bytes(self, current_bytes: int, stat_file: io.FileIO) -> int:
         stat_file.seek(0)
-        with memoryview(self._stat) as whole, whole[1:] as room:
-            if not stat_file.readinto(room):
-                raise ValueError("memory.stat is empty")
+        end = 1 + stat_file.readinto(_STAT_ROOM)
+        if end == 1:
+            raise ValueError("memory.stat is empty")
         if self.metric is Metric.ANON:
-            return cgroup.stat_bytes(self._stat, b"anon")
+            return cgroup.stat_bytes(_STAT, end, b"anon")
         dropped = RECLAIMABLE if self.metric is Metric.UNRECLAIMABLE else RECLAIMABLE[:1]
-        return max(current_bytes - sum(cgroup.stat_bytes(self._stat, key) for key in dropped), 0)
+        return max(current_bytes - sum(cgroup.stat_bytes(_STAT, end, key) for key in dropped), 0)
 
     def close(self) -> None:
         """Close the files; a descriptor of a removed cgroup would only answer ENODEV."""
-        while self._files:
-            self._files.pop().close()
-
-    def _open(self, path: Path) -> io.FileIO:
-        self._files.append(io.FileIO(path, "r"))
-        return self._files[-1]
+        for file in (self._current_file, self._stat_file, self._swap_file):
+            if file is not None:
+                file.close()
 
 
 class SumGauge(Gauge):
@@ -131,6 +130,11 @@ class SumGauge(Gauge):
     def measure(self) -> int:
         """The sum now, in bytes."""
         return self._rss_bytes()
+
+
+def open_file(directory: Path, name: str) -> io.FileIO:
+    """A file of a cgroup, to read. By its path it would keep that, and half a kilobyte with it; OSError."""
+    return io.FileIO(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> UnitGauge:

@@ -16,7 +16,7 @@ from memmon_systemd.settings import Settings, Share
 from memmon_systemd.source import Loop
 from memmon_systemd.systemd import Invocation, Manager
 from memmon_systemd.target import NEVER, Outcome, Target
-from memmon_systemd.unitgauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_ladder
+from memmon_systemd.unitgauge import UnitGauge, open_file, open_sum_gauge, open_unit_gauge, unit_ladder
 
 DEFAULT_REPEAT_S: Final = 90.0
 """Where the unit has no TimeoutStopSec= or an unlimited one: systemd's own default for it."""
@@ -101,7 +101,7 @@ class UnitTarget(Target):
         gauge.look_closer()
         self.begin(gauge, now_s)
         if isinstance(gauge, UnitGauge):
-            self._events = io.FileIO(found.directory / "memory.events")
+            self._events = open_file(found.directory, "memory.events")
             self.listen()
         self._context.loop.report.began(self)
 
@@ -128,7 +128,8 @@ class UnitTarget(Target):
             if held is not None:
                 held.close()
         self.gauge = self._events = self.found = None
-        self.due_s = self.muted_until_s = NEVER
+        self.look_at(NEVER)
+        self.muted_until_s = NEVER
         self.enter(State.WAITING, now_s)
         self._context.loop.report.waiting(self.name, self.name, "it stopped")
         self._on_gone(self, now_s)
@@ -153,7 +154,7 @@ class UnitTarget(Target):
         if ladder != gauge.ladder:
             gauge.climb(ladder)
             gauge.look_closer()
-            self.due_s = now_s
+            self.look_at(now_s)
             context.loop.report.limit_changed(self)
 
     def wake(self, now_s: float) -> None:
@@ -161,7 +162,7 @@ class UnitTarget(Target):
 
         A throttled unit raises 85 events in 0.1 s.
         """
-        self.due_s = now_s
+        self.look_at(now_s)
         self._unlisten()
         self.muted_until_s = now_s + self._context.settings.interval_s
         self._on_event(now_s)

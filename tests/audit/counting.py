@@ -29,6 +29,8 @@ SOURCE: Final = Path(__file__).with_name("count_calls.c")
 # Not on a disk: after a page is written back, the next count in it is a page fault.
 IN_MEMORY: Final = Path("/dev/shm")
 MEMORY_CALLS: Final = ("mmap", "munmap", "mremap", "brk", "madvise", "clone", "clone3")
+_PAGE_BYTES: Final = mmap.PAGESIZE
+_PRESENT: Final = 1 << 63  # in an entry of /proc/PID/pagemap
 STRACE_DEADLINE_S: Final = 10.0
 
 
@@ -227,3 +229,84 @@ def syscalls(pid: int, until: Callable[[], bool], deadline_s: float) -> Counter[
     with Trace(pid) as trace:
         eventually(until, deadline_s, f"what process {pid} was traced for")
     return trace.calls
+
+
+class Asked:
+    """What a process asks of the kernel's memory within a `with` block: `calls`, `faults`, `came`.
+
+    All are empty until the block ends.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._trace = Trace(pid)
+        self.calls: Counter[str] = Counter()
+        self.faults = Faults(0, 0)
+        self.came: list[str] = []
+        """Where the pages are that it had not before: "FILE RIGHTS OFFSET, N pages"."""
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.calls and self.faults == Faults(0, 0)
+
+    def __str__(self) -> str:
+        """As in "2 mmap, 31 minor and 2 major faults"."""
+        calls = "".join(f"{number} {name}, " for name, number in sorted(self.calls.items()))
+        return f"{calls or '0 calls, '}{self.faults.minor} minor and {self.faults.major} major faults"
+
+    @property
+    def detail(self) -> str:
+        """The same with the places, for whoever looks for the reason."""
+        return "\n  ".join((str(self), *self.came))
+
+    def __enter__(self) -> Self:
+        self._trace.__enter__()
+        self._pages = resident_pages(self._pid)
+        self._before = faults(self._pid)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        if error is None:
+            self.faults = faults(self._pid) - self._before
+            self.came = _in_ranges(resident_pages(self._pid) - self._pages)
+        self._trace.__exit__(error, *rest)
+        self.calls = self._trace.calls
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Page:
+    """A page by its mapping: for a file the offset in it, else the address."""
+
+    mapping: str
+    offset: int
+
+
+def resident_pages(pid: int) -> set[Page]:
+    """The pages that a process can touch without a fault (pagemap of the kernel's documentation)."""
+    pages: set[Page] = set()
+    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            addresses, rights, offset, _, inode, *name = line.split(maxsplit=5)
+            start, end = (int(part, 16) for part in addresses.split("-"))
+            first = int(offset, 16) if inode != "0" else start
+            pagemap.seek(start // _PAGE_BYTES * 8)
+            entries = memoryview(pagemap.read((end - start) // _PAGE_BYTES * 8)).cast("Q")
+            mapping = f"{name[0] if name else 'anonymous'} {rights}"
+            pages.update(
+                Page(mapping, first + number * _PAGE_BYTES)
+                for number, entry in enumerate(entries)
+                if entry & _PRESENT
+            )
+    return pages
+
+
+def _in_ranges(pages: set[Page]) -> list[str]:
+    ranges: list[tuple[Page, int]] = []
+    for page in sorted(pages):
+        if ranges:
+            first, count = ranges[-1]
+            if page == Page(first.mapping, first.offset + count * _PAGE_BYTES):
+                ranges[-1] = (first, count + 1)
+                continue
+        ranges.append((page, 1))
+    return [f"{first.mapping} {first.offset:#x}, {count} pages" for first, count in ranges]

@@ -176,4 +176,5 @@ def test_physical_memory_is_that_of_the_machine() -> None:
 )
 def test_a_number_of_memory_stat_is_found_by_its_whole_key(key: bytes, number: int) -> None:
     stat = bytearray(b"\nanon 5\ninactive_file 9\nfile 70\nfile_mapped 8\nlast 3\n")
-    assert stat_bytes(stat, key) == number
+    of_another_unit = b"absent 4\n"
+    assert stat_bytes(stat + of_another_unit, len(stat), key) == number

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.check import judge
 from memmon_systemd.checkfacts import Case, Checked, Id, Level, Missing, Resolved
 from memmon_systemd.checkjson import FORM, as_json
-from memmon_systemd.cli import parse
 from tests.unit.test_check_rules import HEALTHY, MACHINE, PROCESS, levels_seen, restart
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.cgroup import Hierarchy
 from memmon_systemd.checkfacts import Bound, CgroupKind
 from memmon_systemd.checkmachine import RunningMonitor, read_machine, running_monitors
 from memmon_systemd.checkunits import tightest_bound
-from memmon_systemd.cli import parse
 from memmon_systemd.dispositions import disposition
 from memmon_systemd.restarts import Disposition
 from tests.unit.trees import linux_only

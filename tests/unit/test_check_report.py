@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.check import exit_status, judge
 from memmon_systemd.checkfacts import SWAP, Bound, Case, Checked, Missing, Resolved, Target
 from memmon_systemd.checkreport import as_text, missing_line
-from memmon_systemd.cli import parse
 from tests.unit.test_check_rules import HEALTHY, MACHINE, MIB, PROCESS, UNIT, facts, reads, restart
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.check import judge
 from memmon_systemd.checkfacts import (
     SWAP,
@@ -19,7 +20,6 @@ from memmon_systemd.checkfacts import (
     Rights,
     Target,
 )
-from memmon_systemd.cli import parse
 from memmon_systemd.restarts import Disposition, ExitSet, RestartRules
 from memmon_systemd.settings import Metric
 from memmon_systemd.unitproperties import ServiceProperties, UnitProperties

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.cli import parse
 from memmon_systemd.gauge import Gauge, ProcessGauge
 from memmon_systemd.ladder import GONE, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric

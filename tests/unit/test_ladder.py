@@ -3,9 +3,8 @@ from collections.abc import Iterator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memmon_systemd.ladder import SHORTEST_WAIT_S, Ladder, Rung
+from memmon_systemd.ladder import NEARER, SHORTEST_WAIT_S, Ladder, Rung
 
-CLOSER = Rung(0.0)
 ROUNDING = 1 + 1e-9
 """Of floats; a byte more comes from readings, which are whole bytes."""
 
@@ -16,8 +15,8 @@ ladders = st.builds(Ladder.climb, sizes, intervals_s, st.none() | sizes)
 
 def cheap_rungs(ladder: Ladder) -> Iterator[tuple[int, Rung]]:
     """From the lowest readings up: the highest reading at which each holds, and the rung."""
-    rung = ladder.rungs(CLOSER)
-    while rung is not CLOSER:
+    rung = ladder.first
+    while rung is not NEARER:
         yield int(rung.bound[:-1]), rung
         rung = rung.next
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from memmon_systemd import targets
+from memmon_systemd.arguments import parse
 from memmon_systemd.bus import BusError
-from memmon_systemd.cli import parse
-from memmon_systemd.prefix import OwnerSource, PrefixSource
+from memmon_systemd.owner import OwnerSource
+from memmon_systemd.prefix import PrefixSource
 from memmon_systemd.settings import NameKind, UsageError
 from memmon_systemd.source import Source
 from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd, check_options, connect

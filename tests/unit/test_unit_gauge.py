@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from memmon_systemd.arguments import parse
 from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.cli import parse
-from memmon_systemd.ladder import GONE, OVER, UNREADABLE, Ladder, Rung
+from memmon_systemd.ladder import GONE, NEARER, OVER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric
 from memmon_systemd.unitgauge import UnitGauge, unit_ladder
 from tests.unit.trees import MIB, linux_only, make_cgroup, use
@@ -133,11 +133,10 @@ def test_comparing_text_says_what_comparing_numbers_would(
 
 def cheap_rung(ladder: Ladder, current: int) -> Rung | None:
     """The rung for a reading by comparing numbers; None where the closer look decides."""
-    closer = Rung(0.0)
-    rung = ladder.rungs(closer)
-    while rung is not closer and current > int(rung.bound[:-1]):
+    rung = ladder.first
+    while rung is not NEARER and current > int(rung.bound[:-1]):
         rung = rung.next
-    return None if rung is closer else rung
+    return None if rung is NEARER else rung
 
 
 GARBAGE = [b"", b"\n", b"x\n", b"-5\n", b"\0\0\0\n", b"12", b"1" * 30, b"7 7\n" * 9, b"\xff" * 23 + b"\n"]

@@ -9,8 +9,8 @@ import pytest
 
 from memmon_systemd import cgroup
 from memmon_systemd.bus import BusError
+from memmon_systemd.owner import OwnerSource
 from memmon_systemd.policy import State
-from memmon_systemd.prefix import OwnerSource
 from memmon_systemd.processes import by_proc
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, House, linux_only, use

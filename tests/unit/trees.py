@@ -14,8 +14,8 @@ from typing import Final, cast
 import pytest
 
 from memmon_systemd.act import UnitActor
+from memmon_systemd.arguments import parse
 from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.cli import parse
 from memmon_systemd.libc import Libc
 from memmon_systemd.monitor import Monitor
 from memmon_systemd.notify import Notifier
@@ -109,6 +109,9 @@ class Log:
     def write(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
         self.lines.append(message)
         self.fields.append(dict(fields) | {"PRIORITY": str(priority)})
+
+    def rehearse(self, message: str, priority: int, fields: Sequence[tuple[str, str]]) -> None:
+        """Writes nothing."""
 
     def having(self, words: str) -> list[str]:
         return [line for line in self.lines if words in line]

@@ -80,10 +80,10 @@ def pytest_command(arguments: Sequence[str]) -> str:
 
 
 def _test_file(argument: str) -> str | None:
-    """The argument as pytest needs it, if it names a test file (or `file::test`) of tests/vm."""
+    """The argument as pytest needs it, if it names a test file of tests/vm (or `file::test`), or a folder."""
     file = argument.partition("::")[0]
     if file and (REPO / TESTS / file).is_file():
         return f"{TESTS}/{argument}"
-    if file.startswith(f"{TESTS}/") and (REPO / file).is_file():
+    if file.startswith(f"{TESTS}/") and (REPO / file).exists():
         return argument
     return None

@@ -29,7 +29,7 @@ from typing import NoReturn
 
 from job import REPO, Addition, JobError, pytest_command, write_job
 from qemu import Machine, MachineError, Run
-from root_image import SUITES, BuildError, Image, image_for
+from root_image import VARIANTS, BuildError, Image, image_for
 
 CACHE = REPO / ".vm"
 
@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="With --run the exit status is the command's, else pytest's; 1 if the machine fails.",
     )
     parser.add_argument("--run", metavar="CMD", help="run this shell command instead of pytest")
-    parser.add_argument("--suite", choices=SUITES, default="bookworm", help="the Debian in it")
+    parser.add_argument("--suite", choices=VARIANTS, default="bookworm", help="the Debian in it")
     parser.add_argument(
         "--add",
         metavar="HOSTPATH:VMPATH",

@@ -21,6 +21,15 @@ from pathlib import Path
 
 SUITES = ("bookworm", "trixie")
 
+FOR_RECIPES = (
+    *("gunicorn", "nodejs", "default-jdk-headless", "celery", "redis-server", "python3-redis"),
+    *("supervisor", "monit"),
+)
+"""The programs that docs/recipes are about. Only the recipes need them, and they are half a GiB."""
+
+VARIANTS: dict[str, tuple[str, ...]] = {**dict.fromkeys(SUITES, ()), "bookworm+recipes": FOR_RECIPES}
+"""What can be booted, and the packages that it has beside PACKAGES."""
+
 PACKAGES = (
     # A machine that boots with systemd, D-Bus, a user manager and polkit.
     *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "kmod"),
@@ -114,8 +123,13 @@ class Image:
 
 def recipe_hash(suite: str) -> str:
     """Names what is in an image of `suite`: it changes when anything above changes."""
-    recipe = (suite, PACKAGES, EARLY_FILES, FILES, LINKS, COMMANDS, IMAGE_SIZE)
+    recipe = (suite, packages_of(suite), EARLY_FILES, FILES, LINKS, COMMANDS, IMAGE_SIZE)
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+
+
+def packages_of(suite: str) -> tuple[str, ...]:
+    """The packages in an image of a suite or of a variant of it."""
+    return PACKAGES + VARIANTS[suite]
 
 
 def image_for(suite: str, cache: Path) -> Image:
@@ -169,9 +183,9 @@ def _make_root(suite: str, root: Path) -> None:
             "mmdebstrap",
             "--mode=root",
             "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages_of(suite))}",
             f"--essential-hook=sync-in {early} /",
-            suite,
+            suite.partition("+")[0],
             str(root),
         )
 

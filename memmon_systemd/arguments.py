@@ -1,0 +1,205 @@
+"""The arguments: from argv to settings.
+
+Nobody needs this once they are parsed: `cli` forgets this module, and argparse with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from memmon_systemd import __version__, settings
+from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, UsageError
+
+T = TypeVar("T")
+
+_DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_EPILOG = """\
+NAME is a unit (myapp.service, or myapp where a unit of that name is loaded), a glob of units
+("worker@*.service"), or the first letters of a process name; --as decides where the guess is wrong.
+Exit status: 0 stopped, within, or nothing found; 1 failed; 2 usage; 3 over (--once) or problems
+found (--check); 4 not found (--once, --check).
+Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
+    given = vars(_parser().parse_args(arguments))
+    verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
+    wanted = Settings(**given | {"names": tuple(given["names"])}, verbosity=verbosity)
+    _check_modes(wanted)
+    return wanted
+
+
+def _check_modes(wanted: Settings) -> None:
+    """Refuse modes that don't go together; UsageError."""
+    others = (
+        ("--once", wanted.once),
+        ("--until-stopped", wanted.until_stopped),
+        ("--dry-run", wanted.dry_run),
+        ("--verbose", wanted.verbosity > 0),
+        ("--quiet", wanted.verbosity < 0),
+    )
+    for option, given in others:
+        if wanted.check and given:
+            raise UsageError(f"--check: acts on nothing and ends by itself: leave {option} out")
+    if wanted.once and wanted.until_stopped:
+        raise UsageError("--once: ends after one look: leave --until-stopped out")
+    if wanted.json and not wanted.check:
+        raise UsageError("--json: is the form of a report: add --check")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.removeprefix("argument "))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="memory-monitor",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        allow_abbrev=False,
+        formatter_class=_help_formatter,
+    )
+    add = parser.add_argument
+    add("names", nargs="+", metavar="NAME", type=_as(settings.parse_name), help="what to monitor")
+    add(
+        "-m",
+        "--max-memory",
+        metavar="SIZE",
+        required=True,
+        type=_as(settings.parse_threshold),
+        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the unit's own limit (80%%)",
+    )
+    add(
+        "-i",
+        "--interval",
+        dest="interval_s",
+        metavar="TIME",
+        default=2.0,
+        type=_as(settings.parse_interval),
+        help="the longest time between two looks: seconds, or a time span (500ms, 1min); default 2",
+    )
+    add(
+        "-s",
+        "--signal",
+        dest="signal_number",
+        metavar="SIGNAL",
+        default=signal.SIGTERM,
+        type=_as(settings.parse_signal),
+        help="SIGTERM (default), USR1, 15, SIGRTMIN+3",
+    )
+    add(
+        "--metric",
+        metavar="M",
+        type=_one_of(Metric),
+        help="units: unreclaimable (default), current, working-set, anon; processes: rss (default), pss",
+    )
+    add("--swap", action="store_true", help="count swap too")
+    add(
+        "--growth",
+        dest="growth_bytes_per_s",
+        metavar="RATE",
+        type=_as(settings.parse_rate),
+        help="the fastest growth to catch within 50 ms, per second (1G); default: the limit in an interval",
+    )
+    add(
+        "--for",
+        dest="for_s",
+        metavar="TIME",
+        default=0.0,
+        type=_as(settings.parse_time),
+        help="over the threshold for this long before acting; default 0",
+    )
+    add(
+        "--repeat",
+        dest="repeat_s",
+        metavar="TIME",
+        type=_as(settings.parse_interval),
+        help="while it stays over, signal again this often; default: TimeoutStopSec, or the interval",
+    )
+    add(
+        "--kill-whom",
+        metavar="W",
+        type=_one_of(KillWhom),
+        help="main, control or all, as in systemctl kill; default main, or all without a main process",
+    )
+    add(
+        "--restart",
+        action="store_true",
+        help="ask systemd to restart the unit instead of signalling it",
+    )
+    add("--user", action="store_true", help="the user's service manager instead of the system's")
+    add(
+        "--as",
+        dest="name_kind",
+        metavar="KIND",
+        default=NameKind.AUTO,
+        type=_one_of(NameKind),
+        help="what NAME is: auto (default), unit, process, or owner (the units that own such processes)",
+    )
+    add(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="do everything but act; say what would have been done",
+    )
+    add(
+        "--once",
+        action="store_true",
+        help="look once, act if over, exit: 0 within, 3 over, 4 not found",
+    )
+    add(
+        "--until-stopped",
+        action="store_true",
+        help="end with status 0 when the unit has stopped for good",
+    )
+    add(
+        "--check",
+        action="store_true",
+        help="say what is wrong with the target and these options, act on nothing, exit: 0 nothing, 3"
+        " errors or warnings, 4 not found",
+    )
+    add("--json", action="store_true", help="with --check: the report as JSON")
+    add("-v", "--verbose", action="store_true", help="say every reading")
+    add("-q", "--quiet", action="store_true", help="say only actions and errors")
+    add("--version", action="version", version=f"memory-monitor {__version__}")
+    return parser
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """What argparse has, told the width: to ask for that it would import shutil, bz2, lzma at every start."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
+    except (OSError, ValueError):
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(columns, 40) - 2)
+
+
+def _as(parse_value: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser of values for argparse, which puts the option's name before the message."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse_value(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _one_of(choices: type[T]) -> Callable[[str], T]:
+    def convert(text: str) -> T:
+        try:
+            return choices(text)  # type: ignore[call-arg]  # every enum here is made from its value
+        except ValueError:
+            works = ", ".join(choice.value for choice in choices)  # type: ignore[attr-defined]
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {works}") from None
+
+    return convert

@@ -1,0 +1,43 @@
+"""Processes whose name begins with a prefix, each looked up to the unit that it belongs to."""
+
+from __future__ import annotations
+
+from memmon_systemd.prefix import NamedProcesses
+from memmon_systemd.processes import Process, ProcessTable
+from memmon_systemd.settings import Settings
+from memmon_systemd.source import Loop
+from memmon_systemd.units import UnitWatch
+
+
+class OwnerSource(NamedProcesses):
+    """Every process of a name puts the unit that it belongs to into a watch of units."""
+
+    def __init__(
+        self, name: str, settings: Settings, table: ProcessTable, units: UnitWatch, loop: Loop
+    ) -> None:
+        """A source for names that begin with `name`."""
+        super().__init__(name, settings, table, loop)
+        self._units = units
+        self._held: list[Process] = []
+
+    def refresh(self, now_s: float) -> None:
+        """Find new processes and forget the ended ones, whose PIDs may come again."""
+        self._held = [process for process in self._held if not self._is_ended(process)]
+        for process in self._open_new(now_s):
+            self._held.append(process)
+            if not self._units.add_owner_of(process.pid):
+                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
+        self._say_whether_waiting(not self._held)
+
+    def has_targets(self) -> bool:
+        """Whether there is such a process now."""
+        return bool(self._held)
+
+    def _is_ended(self, process: Process) -> bool:
+        try:
+            process.rss_bytes()
+        except OSError:
+            process.close()
+            self._finder.forget(process.pid)
+            return True
+        return False

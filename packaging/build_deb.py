@@ -1,0 +1,132 @@
+"""Builds the Debian package into dist/ and has lintian look at it; prints the path of the package.
+
+All is done in a copy, in build/deb: dpkg-buildpackage wants the directory debian at the top, and leaves much
+behind. The version is that of memmon_systemd; the same tree gives the same package, byte for byte.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from email.utils import formatdate
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build" / "deb"
+DIST = ROOT / "dist"
+
+sys.path.insert(0, str(ROOT))
+
+from memmon_systemd import __version__  # noqa: E402  # the tree's, whatever else is installed
+
+VERSION = f"{__version__}-1"
+PACKAGE = f"memory-monitor_{VERSION}_all.deb"
+SOURCES = (
+    *("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"),
+    *("docs", "memmon_systemd", "packaging", "units"),
+)
+CHANGELOG = """\
+memory-monitor ({version}) unstable; urgency=medium
+
+  * Version {upstream}: what changed is in changelog.gz, beside this file.
+
+ -- {maintainer}  {date}
+"""
+
+
+class BuildError(Exception):
+    """There is no package; the message is one line, or a tool's last lines and one line."""
+
+
+def build() -> Path:
+    """The package that was built, in dist/."""
+    demand_tools()
+    shutil.rmtree(WORK, ignore_errors=True)
+    tree = WORK / f"memory-monitor-{__version__}"
+    copy_sources(tree)
+    when_s = source_date_s()
+    write_changelog(tree / "debian", when_s)
+    run("dpkg-buildpackage", "--build=binary", "--no-sign", cwd=tree, SOURCE_DATE_EPOCH=str(when_s))
+    check(WORK / PACKAGE)
+    return put_into_dist(WORK / PACKAGE)
+
+
+def demand_tools() -> None:
+    """Raises BuildError with one line that says what is missing."""
+    packages = {"dpkg-buildpackage": "dpkg-dev", "lintian": "lintian"}
+    missing = [package for tool, package in packages.items() if shutil.which(tool) is None]
+    if missing:
+        raise BuildError(f"not installed: {', '.join(missing)}; `bash .ci/setup deb` installs that on Debian")
+
+
+def copy_sources(tree: Path) -> None:
+    """Copies what the package is built from, with the directory debian where Debian's tools look for it."""
+    tree.mkdir(parents=True)
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tree / name)
+    (tree / "packaging" / "debian").rename(tree / "debian")
+
+
+def source_date_s() -> int:
+    """The time that all files of the package get: SOURCE_DATE_EPOCH, else that of the last commit."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is not None:
+        return int(given)
+    asked = subprocess.run(
+        ("git", "log", "-1", "--format=%ct"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    # Without git, or in what was unpacked from an archive, the changelog's own time is as good.
+    return int(asked.stdout) if asked.returncode == 0 else int((ROOT / "CHANGELOG.md").stat().st_mtime)
+
+
+def write_changelog(debian: Path, when_s: int) -> None:
+    """Debian's tools take version and date from here."""
+    lines = (debian / "control").read_text().splitlines()
+    maintainer = next(line.partition(": ")[2] for line in lines if line.startswith("Maintainer: "))
+    (debian / "changelog").write_text(
+        CHANGELOG.format(
+            version=VERSION, upstream=__version__, maintainer=maintainer, date=formatdate(when_s)
+        )
+    )
+
+
+def check(package: Path) -> None:
+    """Has lintian look at the package; an error is a failure here, and so is a warning."""
+    run("lintian", "--allow-root", "--fail-on=error,warning", str(package), cwd=WORK)
+
+
+def put_into_dist(package: Path) -> Path:
+    """Moves the package into dist/, which keeps no other version."""
+    DIST.mkdir(exist_ok=True)
+    for older in DIST.glob("memory-monitor_*.deb"):
+        older.unlink()
+    return Path(shutil.move(package, DIST / package.name))
+
+
+def run(*command: str, cwd: Path, **variables: str) -> None:
+    """Runs a tool silently; its last lines are shown if it fails."""
+    # Debian's tools need Debian's Python, whichever comes first in the PATH of the user.
+    environment = os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"} | variables
+    log = WORK / f"{command[0]}.log"
+    with log.open("w") as output:
+        done = subprocess.run(command, cwd=cwd, env=environment, stdout=output, stderr=output, check=False)
+    if done.returncode != 0:
+        last_lines = "\n".join(log.read_text().splitlines()[-30:])
+        raise BuildError(f"{last_lines}\n{command[0]} failed with status {done.returncode}, as shown above")
+
+
+def main() -> int:
+    """Builds; the path of the package goes to stdout, an error to stderr."""
+    try:
+        print(build())
+    except (BuildError, OSError) as error:
+        print(f"build_deb.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""A service manager on a bus of its own, for monitors on a machine without one, or for one that fails.
+
+It speaks D-Bus (https://dbus.freedesktop.org/doc/dbus-specification.html) on a Unix socket, itself both bus
+and org.freedesktop.systemd1. Its units are the directories below `top`, which may be plain ones: a unit
+runs while its directory is there, each new directory is a new invocation, and the process in its
+cgroup.procs is the main process. How it answers KillUnit is for the test to say.
+"""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+# Any: jeepney has no types, and a D-Bus body holds whatever its signature says.
+from jeepney import HeaderFields, Message, MessageType, Parser, new_error, new_method_return
+
+MANAGER: Final = "org.freedesktop.systemd1"
+_UNIT_PATHS: Final = "/org/freedesktop/systemd1/unit/"
+_TIMEOUT_STOP_USEC: Final = 1_000_000
+_ERROR: Final = "org.freedesktop.DBus.Error"
+
+
+class Answer(Enum):
+    """What comes of a call of KillUnit."""
+
+    KILLS = "the signal is sent to the main process"
+    REFUSES = "an error reply"
+    IS_SILENT = "no reply"
+    HANGS_UP = "the connection is closed"
+
+
+class FakeSystemd:
+    """The manager; ended with its `with`. Its threads serve one connection each."""
+
+    def __init__(self, socket_path: Path, top: Path) -> None:
+        """Listens at once; `top` is the directory that the units' directories are in."""
+        self.top = top
+        self.answer = Answer.KILLS
+        self.kills: list[tuple[str, str, int]] = []
+        """Each KillUnit so far: unit, whom, signal."""
+        self.calls = 0
+        """Method calls of any kind so far."""
+        self.environment: Final = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={socket_path}"}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(os.fspath(socket_path))
+        self._listener.listen(64)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "FakeSystemd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        # ConnectionError: whoever asked has gone.
+        with connection, suppress(ConnectionError):
+            rest = _authenticate(connection)
+            parser = Parser()
+            serial = 0
+            for message in _messages(connection, parser, rest):
+                if message.header.message_type is not MessageType.method_call:
+                    continue
+                self.calls += 1
+                reply = self._reply(message)
+                if reply is None and self.answer is Answer.HANGS_UP:
+                    return
+                if reply is not None:
+                    serial += 1
+                    reply.header.fields[HeaderFields.sender] = MANAGER
+                    connection.sendall(reply.serialise(serial))
+
+    def _reply(self, call: Message) -> Message | None:
+        fields = call.header.fields
+        method, path = fields[HeaderFields.member], fields[HeaderFields.path]
+        if method == "Hello":
+            return new_method_return(call, "s", (":1.1",))
+        if method == "Get":
+            return self._property(call, path, call.body[1])
+        if method == "LoadUnit":
+            return new_method_return(call, "o", (_UNIT_PATHS + _escaped(call.body[0]),))
+        if method == "GetUnit":
+            if call.body[0] != "-.slice":
+                return new_error(call, f"{MANAGER}.NoSuchUnit", "s", (f"Unit {call.body[0]} not loaded.",))
+            return new_method_return(call, "o", (_UNIT_PATHS + "_2d_2eslice",))
+        if method == "KillUnit":
+            return self._kill(call)
+        return new_error(call, f"{_ERROR}.UnknownMethod", "s", (f"no {method} here",))
+
+    def _kill(self, call: Message) -> Message | None:
+        unit, whom, number = call.body
+        self.kills.append((unit, whom, number))
+        if self.answer is Answer.REFUSES:
+            return new_error(call, f"{_ERROR}.AccessDenied", "s", ("not today",))
+        if self.answer is not Answer.KILLS:
+            return None
+        os.kill(self._main_pid(unit), number)
+        return new_method_return(call)
+
+    def _property(self, call: Message, path: str, name: str) -> Message:
+        unit = _unescaped(path.removeprefix(_UNIT_PATHS))
+        found: dict[str, Callable[[], tuple[str, Any]]] = {
+            "ControlGroup": lambda: ("s", ""),
+            "Id": lambda: ("s", unit),
+            "LoadState": lambda: ("s", "loaded"),
+            "ActiveState": lambda: ("s", "active" if (self.top / unit).exists() else "inactive"),
+            "Job": lambda: ("(uo)", (0, "/")),
+            "InvocationID": lambda: ("ay", self._invocation(unit)),
+            "MainPID": lambda: ("u", self._main_pid(unit)),
+            "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
+        }
+        return new_method_return(call, "v", (found[name](),))
+
+    def _invocation(self, unit: str) -> bytes:
+        with suppress(FileNotFoundError):
+            status = (self.top / unit).stat()
+            return status.st_ino.to_bytes(8, "little") + status.st_ctime_ns.to_bytes(8, "little")
+        return b""
+
+    def _main_pid(self, unit: str) -> int:
+        with suppress(FileNotFoundError):
+            return int((self.top / unit / "cgroup.procs").read_text() or 0)
+        return 0
+
+
+@contextmanager
+def fake_systemd(directory: Path) -> Iterator[FakeSystemd]:
+    """One without units yet, whose socket and tree are in the directory."""
+    top = directory / "cgroups"
+    top.mkdir()
+    with FakeSystemd(directory / "bus", top) as systemd:
+        yield systemd
+
+
+def _authenticate(connection: socket.socket) -> bytes:
+    """The server's side of AUTH EXTERNAL; gives what came behind BEGIN."""
+    said = b""
+    answers = {b"AUTH": b"OK %s\r\n" % (b"0" * 32), b"NEGOTIATE_UNIX_FD": b"ERROR\r\n", b"BEGIN": b""}
+    while True:
+        while b"\r\n" not in said:
+            more = connection.recv(4096)
+            if not more:
+                raise ConnectionError
+            said += more
+        line, _, said = said.lstrip(b"\0").partition(b"\r\n")
+        word = line.partition(b" ")[0]
+        if line == b"AUTH EXTERNAL":  # without the user's number: the client is asked for it
+            connection.sendall(b"DATA\r\n")
+        elif word == b"DATA":
+            connection.sendall(answers[b"AUTH"])
+        else:
+            connection.sendall(answers[word])
+        if word == b"BEGIN":
+            return said
+
+
+def _messages(connection: socket.socket, parser: Parser, first: bytes) -> Iterator[Message]:
+    parser.add_data(first)
+    while True:
+        while (message := parser.get_next_message()) is not None:
+            yield message
+        more = connection.recv(65536)
+        if not more:
+            return
+        parser.add_data(more)
+
+
+def _escaped(name: str) -> str:
+    """As sd_bus_path_encode(3)."""
+    return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):02x}", name)
+
+
+def _unescaped(name: str) -> str:
+    return re.sub(r"_([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), name)

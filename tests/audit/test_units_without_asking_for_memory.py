@@ -1,0 +1,200 @@
+"""A monitor of units, from READY on: a quiet look calls no allocator (L1), nothing asks the kernel (L0).
+
+The units are those of units.py, on plain files; with real ones: tests/vm.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.audit.counting import Asked, Calls, CountFile
+from tests.audit.fake_systemd import Answer, FakeSystemd
+from tests.audit.units import HIGH_BYTES, LOW_BYTES, FakeUnit, Start, unit_monitor
+from tests.process.kit import MonitorProcess
+from tests.process.leaker import Leaker
+from tests.process.waiting import eventually
+
+LOOKS = 1000
+INTERVAL = "10ms"
+INTERVAL_S = 0.01
+FASTER = "clock-times=10"
+"""What is repeated once in an interval takes a tenth of the time; memory doesn't know the time."""
+DEADLINE_S = 60.0
+WATCHDOG = {"WATCHDOG_USEC": str(int(INTERVAL_S * 4e6))}
+Record = Callable[[object], None]
+
+
+@contextmanager
+def nothing_asked(monitor: MonitorProcess, record: Record) -> Iterator[None]:
+    """Fails where the monitor asks the kernel for memory, or has a page fault, meanwhile."""
+    with Asked(monitor.pid) as asked:
+        yield
+    record(asked)
+    assert asked.is_nothing, f"{asked.detail}\n{monitor.log}"
+
+
+def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
+    def count() -> int:
+        return sum(bool(re.search(pattern, line)) for line in monitor.lines)
+
+    eventually(
+        lambda: count() >= goal, DEADLINE_S, f"{goal} x {pattern!r}", lambda: f"{count()}{monitor.log}"
+    )
+
+
+def let_it_look(counts: CountFile, begin: Calls, looks: int, units: int = 1) -> None:
+    """Wait until each unit was looked at so often since `begin`: each quiet look is one read."""
+    eventually(lambda: (counts.read() - begin).read >= looks * units, DEADLINE_S, f"{looks} looks")
+
+
+def test_1000_quiet_looks_at_1_10_and_300_units_call_no_allocator_and_ask_for_nothing(
+    library: Path, systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    with ExitStack() as stack:
+        watched = []
+        for units in (1, 10, 300):
+            for number in range(units):
+                FakeUnit(systemd.top, f"of{units}@{number}.service")
+            counts = stack.enter_context(CountFile(library))
+            monitor = unit_monitor(
+                start_monitor,
+                systemd,
+                *("-i", INTERVAL, f"of{units}@*.service"),
+                environment=counts.environment | WATCHDOG,
+            )
+            wait_for_count(monitor, ": ok: ", units)
+            let_it_look(counts, counts.read(), 20, units)
+            watched.append((units, monitor, counts, Asked(monitor.pid)))
+        for *_, asked in watched:
+            stack.enter_context(asked)
+        before = [counts.read() for _, _, counts, _ in watched]
+        for (units, _, counts, _), begin in zip(watched, before, strict=True):
+            let_it_look(counts, begin, LOOKS, units)
+        after = [counts.read() for _, _, counts, _ in watched]
+        pings = [len(monitor.notify.values("WATCHDOG")) for _, monitor, _, _ in watched]
+        stack.pop_all().close()
+    for (units, _, _, asked), begin, end, pinged in zip(watched, before, after, pings, strict=True):
+        calls = end - begin
+        text = f"{calls.read // units} looks at {units}: {calls.allocator_calls} allocator calls, {asked}"
+        record(f"{text}, {pinged} pings")
+        assert (calls.allocator_calls, calls.free) == (0, 0), text
+        assert asked.is_nothing, asked.detail
+        assert pinged >= LOOKS / 4, text
+
+
+@pytest.mark.parametrize(
+    ("change", "calls", "faults"), [("plants-an-object", 0, 0), ("plants-a-page", LOOKS // 10, LOOKS // 10)]
+)
+def test_what_is_planted_into_the_look_is_seen(
+    change: str,
+    calls: int,
+    faults: int,
+    library: Path,
+    systemd: FakeSystemd,
+    start_monitor: Start,
+    record: Record,
+) -> None:
+    FakeUnit(systemd.top, "planted.service")
+    with CountFile(library) as counts:
+        monitor = unit_monitor(
+            start_monitor,
+            systemd,
+            *("-i", INTERVAL, "planted.service"),
+            changes=change,
+            environment=counts.environment,
+        )
+        before = counts.read()
+        with Asked(monitor.pid) as asked:
+            let_it_look(counts, before, LOOKS // 10 + 10)
+        allocator_calls = (counts.read() - before).allocator_calls
+    record(f"{LOOKS // 10} looks: {allocator_calls} allocator calls, {asked}")
+    assert allocator_calls >= LOOKS // 10
+    assert asked.calls["mmap"] >= calls
+    assert asked.faults.minor >= faults
+
+
+def test_1000_looks_while_memory_current_is_above_the_limit_and_the_metric_below(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    unit = FakeUnit(systemd.top, "cached.service")
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "cached.service", changes=FASTER)
+    unit.use(HIGH_BYTES, HIGH_BYTES - LOW_BYTES)
+    with nothing_asked(monitor, record):
+        let_it_read(monitor, 2 * LOOKS)
+    assert not [line for line in monitor.lines if "is above" in line][1:]
+
+
+def let_it_read(monitor: MonitorProcess, reads: int) -> None:
+    """Wait for so many read(2) and pread(2): syscr of /proc/PID/io (proc(5))."""
+
+    def count() -> int:
+        found = re.search(r"^syscr: (\d+)$", Path(f"/proc/{monitor.pid}/io").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+    goal = count() + reads
+    eventually(lambda: count() >= goal, DEADLINE_S, f"{reads} reads", monitor.log.__str__)
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_while_a_unit_is_signalled_by_systemd_or_without_it(
+    answer: Answer,
+    systemd: FakeSystemd,
+    start_monitor: Start,
+    start_leaker: Callable[..., Leaker],
+    record: Record,
+) -> None:
+    leaker = start_leaker("main", ignore=True)
+    unit = FakeUnit(systemd.top, "leaky.service", leaker.pid)
+    options = ("-i", INTERVAL, "--repeat", INTERVAL, "leaky.service")
+    monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER)
+    with nothing_asked(monitor, record):
+        systemd.answer = answer
+        for passes in range(1, 6):
+            unit.use(HIGH_BYTES)
+            leaker.wait_for_signals("SIGTERM", leaker.lines.count("SIGTERM") + 4, DEADLINE_S)
+            unit.use(LOW_BYTES)
+            wait_for_count(monitor, "within again", passes)
+        systemd.answer = Answer.KILLS
+        unit.use(HIGH_BYTES)
+        wait_for_count(monitor, r"\(KillUnit\)$", 1)
+    how = {Answer.KILLS: r"\(KillUnit\)$"}.get(answer, r"by pidfd \(KillUnit: ")
+    wait_for_count(monitor, f"sent SIGTERM .*{how}", 5)
+
+
+def test_while_a_unit_restarts_50_times(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:
+    unit = FakeUnit(systemd.top, "flapping.service")
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "flapping.service", changes=FASTER)
+    with nothing_asked(monitor, record):
+        for restarts in range(1, 51):
+            unit.stop()
+            wait_for_count(monitor, "waiting: it stopped", restarts)
+            unit.start()
+            wait_for_count(monitor, ": ok: ", restarts + 1)
+
+
+def test_while_every_reading_is_said(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:
+    FakeUnit(systemd.top, "said.service")
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "-v", "said.service", changes=FASTER)
+    with nothing_asked(monitor, record):
+        wait_for_count(monitor, ": ok: ", LOOKS)
+
+
+def test_while_nobody_reads_the_log(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:
+    FakeUnit(systemd.top, "unread.service")
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    options = ("-i", INTERVAL, "-v", "unread.service")
+    monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER, stderr=writer)
+    with nothing_asked(monitor, record):
+        let_it_read(monitor, 2 * LOOKS)
+        assert os.read(reader, 65536)
+        let_it_read(monitor, 20)
+        assert b"dropped" in os.read(reader, 65536)
+    os.close(reader)
+    os.close(writer)

@@ -1,0 +1,121 @@
+"""Memory of a settled monitor, what each further target adds, and how long it takes to be ready."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tests.bench.gauging import Footprint, Spread, footprint
+from tests.bench.subjects import (
+    FILE_UNITS,
+    make_file_units,
+    monitor,
+    on_file_units,
+    seconds_of_bare_python,
+    seconds_to_ready,
+)
+from tests.bench.table import Row, held_against
+from tests.process.leaker import Crowd, Leaker
+from tests.process.namespace import PidNamespace
+
+STARTS: Final = 15
+MOST_RSS_KB: Final = 16 * 1024
+MOST_PER_UNIT_BYTES: Final = 2048
+MOST_READY_S: Final = 0.150
+MANY: Final = 1000
+NAME: Final = "mmbench"
+
+
+def rows(directory: Path, program: Path) -> list[Row]:
+    """The section; `program` is the compiled leaker.c."""
+    unit = _on_units(directory, 1)
+    units = _on_units(directory, MANY + 1)
+    per_unit_bytes = (units.rss - unit.rss) * 1024 / MANY
+    found = [
+        *_of("one unit", unit, "plain files; smaps_rollup at READY"),
+        held_against(
+            "each further unit",
+            f"{per_unit_bytes:.0f} bytes",
+            f"RSS with {MANY + 1} units less that with 1",
+            per_unit_bytes,
+            MOST_PER_UNIT_BYTES,
+            "≤ 2 KB",
+        ),
+    ]
+    process = _on_processes(directory, program, 1)
+    processes = _on_processes(directory, program, MANY + 1)
+    per_process_bytes = (processes.rss - process.rss) * 1024 / MANY
+    found += [
+        *_of("one process", process, "the installed command, -m 100 NAME; smaps_rollup at READY"),
+        Row(
+            "each further process",
+            f"{per_process_bytes:.0f} bytes",
+            f"RSS with {MANY + 1} processes less that with 1",
+        ),
+        *_start(directory, program),
+    ]
+    return found
+
+
+def _of(what: str, memory: Footprint, how: str) -> list[Row]:
+    """Each page that is there is locked: what isn't would be in RSS and PSS, but not in Locked."""
+    unlocked_kb = memory.pss - memory.locked
+    return [
+        held_against(f"RSS, {what}", _mb(memory.rss), how, memory.rss, MOST_RSS_KB, "≤ 16 MB"),
+        Row(f"PSS, {what}", _mb(memory.pss), "shared pages divided by those who share them"),
+        Row(f"anonymous, {what}", _mb(memory.anonymous), "what no other process shares"),
+        held_against(
+            f"not locked, {what}",
+            f"{unlocked_kb} kB",
+            "Pss less Locked, both of smaps_rollup; the vdso can't be locked",
+            unlocked_kb,
+            8,
+            "all locked",
+        ),
+    ]
+
+
+def _mb(kb: int) -> str:
+    return f"{kb / 1024:.1f} MB ({kb:,} kB)"
+
+
+def _on_units(directory: Path, count: int) -> Footprint:
+    units = make_file_units(directory, count)
+    with monitor(directory, *on_file_units(units, count, 2.0), command=FILE_UNITS) as process:
+        return footprint(process.pid)
+
+
+def _on_processes(directory: Path, program: Path, count: int) -> Footprint:
+    inside = directory / f"crowd-{count}"
+    inside.mkdir()
+    with PidNamespace(program, inside) as namespace:
+        crowd = Crowd.start(program, inside, NAME, count, namespace=namespace)
+        try:
+            with monitor(inside, "-m", "100", NAME, namespace=namespace) as process:
+                return footprint(process.pid)
+        finally:
+            crowd.kill()
+
+
+def _start(directory: Path, program: Path) -> list[Row]:
+    leaker = Leaker.start(program, directory, NAME)
+    try:
+        ready = _repeated(lambda: seconds_to_ready(directory, "-m", "100", NAME))
+        bare = _repeated(seconds_of_bare_python)
+    finally:
+        leaker.kill()
+    return [
+        held_against(
+            "start to READY, one process",
+            ready.text(" ms", 0),
+            f"exec of the command to READY=1, {STARTS} starts; median (least to greatest)",
+            ready.median,
+            MOST_READY_S * 1000,
+            "≤ 150 ms",
+        ),
+        Row("`python3 -c pass`, beside it", bare.text(" ms", 0), f"{STARTS} starts"),
+    ]
+
+
+def _repeated(action: Callable[[], float]) -> Spread:
+    action()
+    return Spread(tuple(action() * 1000 for _ in range(STARTS)))

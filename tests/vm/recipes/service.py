@@ -1,0 +1,89 @@
+"""A recipe's service and its monitor, as the page has them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kit import eventually, journal, property_of, run
+from recipes.page import Page, assert_is_like, shown
+
+DEADLINE_S: Final = 120.0
+"""For what takes 10 s on real hardware: a start of Java, say."""
+ASKED: Final = "43b9da7a063b459bb9ea683a83c3f93b"
+"""MESSAGE_ID of the line that says what was done (Event.ACTED)."""
+
+
+def forget_log() -> None:
+    """Begins the journal anew: a page shows one run."""
+    run("journalctl", "--rotate")
+    run("journalctl", "--vacuum-time=1us")
+
+
+class Recipe:
+    """One service with the monitor of it."""
+
+    def __init__(self, name: str, monitor: str = "") -> None:
+        """The service NAME and memory-monitor@NAME, unless that is another."""
+        self.unit = f"{name}.service"
+        self.monitor = f"memory-monitor@{monitor or name}.service"
+
+    @contextmanager
+    def running(self, *with_it: str) -> Iterator[None]:
+        """The service and its monitor are started, and stopped afterwards."""
+        forget_log()
+        run("systemctl", "start", *with_it, self.unit)
+        run("systemctl", "enable", "--runtime", "--now", self.monitor)
+        try:
+            yield
+        finally:
+            run("systemctl", "stop", *with_it, self.unit, self.monitor)
+
+    def was_asked(self) -> bool:
+        """Whether the monitor has acted."""
+        return self.times_asked() > 0
+
+    def times_asked(self) -> int:
+        """How often the monitor has acted so far."""
+        return len(journal(f"OBJECT_SYSTEMD_UNIT={self.unit}", f"MESSAGE_ID={ASKED}"))
+
+    def main_process(self) -> str:
+        """The PID of the service that runs, or 0."""
+        return property_of(self.unit, "MainPID")
+
+    def says(self, words: str) -> bool:
+        """Whether its log has these words."""
+        return any(words in line for line in self.log())
+
+    def log(self) -> list[str]:
+        """Its log, with what the monitor and systemd say of it."""
+        return shown(f"journalctl --no-hostname -u {self.unit}")
+
+    def wait_until_says(self, words: str) -> None:
+        """Waits for these words in its log."""
+        eventually(lambda: self.says(words), words, DEADLINE_S, lambda: "\n".join(self.log()))
+
+    def wait_for_another(self, main_process: str) -> None:
+        """Waits until it runs with another main process."""
+
+        def is_new() -> bool:
+            active = property_of(self.unit, "ActiveState") == "active"
+            return active and self.main_process() not in (main_process, "0")
+
+        eventually(is_new, f"{self.unit} came back", DEADLINE_S, lambda: "\n".join(self.log()))
+
+    def wait_until_ok(self) -> None:
+        """Waits until the monitor finds it within the threshold."""
+
+        def is_ok() -> bool:
+            return f"{self.unit}: ok: " in property_of(self.monitor, "StatusText")
+
+        eventually(is_ok, "it is within", DEADLINE_S, lambda: "\n".join(self.log()))
+
+
+def assert_page_shows_this_run(
+    page: Page, command: str, run_it: Callable[[str], list[str]] = shown
+) -> None:
+    """The page's log is that of a run like this one; prints the whole of it."""
+    real = run_it(command)
+    print(f"\n$ {command}", *real, sep="\n")
+    assert_is_like(page.log(command), real)

@@ -1,0 +1,52 @@
+"""docs/fleet.md."""
+
+from pathlib import Path
+
+from kit import property_of, run
+from recipes.page import Page, install, install_app
+from recipes.service import Recipe, assert_page_shows_this_run
+
+PAGE = Page("fleet.md")
+DIRECTORY = Path("/srv/worker")
+
+
+def worker(instance: int) -> Recipe:
+    """One of the fleet, which does not leak yet."""
+    Path(DIRECTORY, str(instance)).write_text("0")
+    return Recipe(f"worker@{instance}", "workers")
+
+
+def start(one: Recipe) -> None:
+    """Starts it, and waits until the monitor has found it."""
+    run("systemctl", "start", one.unit)
+    one.wait_until_says(": ok: ")
+
+
+def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
+    """Makes it leak."""
+    before = one.main_process()
+    Path(DIRECTORY, str(instance)).write_text("4")
+    one.wait_until_says(": signalled: ")
+    Path(DIRECTORY, str(instance)).write_text("0")
+    one.wait_for_another(before)
+    assert one.says("the job at hand is finished")
+
+
+def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_later() -> None:
+    install_app("worker.py", str(DIRECTORY))
+    install(*PAGE.files)
+    first, second, third = workers = [worker(instance) for instance in (1, 2, 3)]
+    run("systemctl", "start", first.monitor)
+    try:
+        start(first)
+        start(second)
+        others = first.main_process()
+        leak_until_it_was_asked_and_came_back(second, 2)
+        start(third)
+        leak_until_it_was_asked_and_came_back(third, 3)
+        assert first.main_process() == others
+        assert first.times_asked() == 0
+        assert property_of(first.monitor, "NRestarts") == "0"
+        assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
+    finally:
+        run("systemctl", "stop", first.monitor, *(one.unit for one in workers))

@@ -1,0 +1,41 @@
+"""journalctl -x explains what the monitor says about a unit."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kit import Service, eventually, run
+
+CATALOG = Path("/usr/lib/systemd/catalog/memory-monitor.catalog")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed_catalog() -> None:
+    """Where no package has put the catalog in its place, from the checkout."""
+    if not CATALOG.exists():
+        shutil.copy(Path(__file__).parents[2] / "units" / CATALOG.name, CATALOG)
+        run("journalctl", "--update-catalog")
+
+
+def explained(unit: str) -> str:
+    return run("journalctl", "--catalog", "--no-hostname", "--quiet", f"--unit={unit}")
+
+
+def test_after_a_signal_the_units_own_log_says_what_it_means_and_what_to_do() -> None:
+    with Service("explained.service", properties=("MemoryMax=40M",)) as service:
+        run("systemctl", "start", "memory-monitor@explained.service")
+        service.tell("grow 35")
+        service.wait_for("SIGTERM")
+        end = "Subject: There is nothing to be measured now"
+        eventually(lambda: end in explained(service.unit), end)
+    text = explained(service.unit)
+    print(text)
+    assert "░░ Subject: Memory is above the threshold: the service was asked to go" in text
+    assert f"{36 << 20} bytes of the threshold" in text
+    assert "signal (SIGTERM unless another way is named)" in text
+    assert "Restart=always." in text
+    assert "@" not in "".join(line for line in text.splitlines() if line.startswith("░░"))
+
+
+def test_systemd_finds_no_fault_with_the_catalog() -> None:
+    assert "Memory monitoring has ended" in run("journalctl", "--list-catalog")
