@@ -1,12 +1,16 @@
 """When monitoring starts, a warning for each service that systemd would leave down after the signal."""
 
+import importlib
+import sys
 from collections.abc import Callable
 
 import pytest
 
+import memmon_systemd
 from memmon_systemd.bus import BusError
 from memmon_systemd.restarts import ExitSet, RestartRules
 from memmon_systemd.staysdown import warn_of_what_stays_down
+from memmon_systemd.targets import Resolver, Systemd
 from tests.unit.trees import House, linux_only
 
 pytestmark = linux_only
@@ -76,3 +80,20 @@ def test_a_service_manager_that_doesnt_answer_is_said(start: Start) -> None:
     assert warnings(house) == [
         "warning: app.service: whether it would be started again is unknown: no answer within 1 s"
     ]
+
+
+def test_what_only_this_needs_is_given_back_before_the_monitor_settles(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("staysdown", "restarts")
+    for name in names:  # Put back after this test, which is one process with the others.
+        module = importlib.import_module(f"memmon_systemd.{name}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(memmon_systemd, name, module)
+    house = start("-m 50 app.service")
+    house.manager.restarts["app.service"] = RestartRules("no")
+    resolver = Resolver(house.settings, {}, house.loop)
+    resolver.systemd = Systemd(house.manager, house.units)
+    resolver.warn_of_what_stays_down()
+    assert len(house.log.having("warning: app.service: Restart=no: ")) == 1
+    assert not [name for name in names if f"memmon_systemd.{name}" in sys.modules]
