@@ -20,7 +20,8 @@ _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory 
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp where a unit of that name is loaded), a glob of units
 ("worker@*.service"), or the first letters of a process name; --as decides where the guess is wrong.
-Exit status: 0 stopped or within, 1 failed, 2 usage, 3 over (--once), 4 not found (--once).
+Exit status: 0 stopped, within, or nothing found; 1 failed; 2 usage; 3 over (--once) or problems
+found (--check); 4 not found (--once, --check).
 Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 
@@ -28,7 +29,27 @@ def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
     given = vars(_parser().parse_args(arguments))
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
-    return Settings(**given | {"names": tuple(given["names"])}, verbosity=verbosity)
+    wanted = Settings(**given | {"names": tuple(given["names"])}, verbosity=verbosity)
+    _check_modes(wanted)
+    return wanted
+
+
+def _check_modes(wanted: Settings) -> None:
+    """Refuse modes that don't go together; UsageError."""
+    others = (
+        ("--once", wanted.once),
+        ("--until-stopped", wanted.until_stopped),
+        ("--dry-run", wanted.dry_run),
+        ("--verbose", wanted.verbosity > 0),
+        ("--quiet", wanted.verbosity < 0),
+    )
+    for option, given in others:
+        if wanted.check and given:
+            raise UsageError(f"--check: acts on nothing and ends by itself: leave {option} out")
+    if wanted.once and wanted.until_stopped:
+        raise UsageError("--once: ends after one look: leave --until-stopped out")
+    if wanted.json and not wanted.check:
+        raise UsageError("--json: is the form of a report: add --check")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="end with status 0 when the unit has stopped for good",
     )
+    add(
+        "--check",
+        action="store_true",
+        help="say what is wrong with the target and these options, act on nothing, exit: 0 nothing, 3"
+        " errors or warnings, 4 not found",
+    )
+    add("--json", action="store_true", help="with --check: the report as JSON")
     add("-v", "--verbose", action="store_true", help="say every reading")
     add("-q", "--quiet", action="store_true", help="say only actions and errors")
     add("--version", action="version", version=f"memory-monitor {__version__}")

@@ -43,10 +43,16 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         report.warn(notifier.problem)
     _allow_many_descriptors()
     resolver = Resolver(settings, environ, loop)
+    if settings.check:
+        from memmon_systemd.check import check
+
+        return check(settings, resolver)
     monitor = Monitor(settings, resolver.sources(), loop, notifier)
     report.started(__version__)
     if settings.once:
         return _once(monitor)
+    monitor.refresh_all()
+    resolver.warn_of_what_stays_down()
     monitor.look_around()
     _stop_on_signals(monitor, loop.waiter)
     kept = _settle(settings, monitor, resolver, loop, sink)

@@ -133,6 +133,8 @@ class Settings:
     dry_run: bool = False
     once: bool = False
     until_stopped: bool = False
+    check: bool = False
+    json: bool = False
     verbosity: int = 0  # -1 quiet, 1 verbose
     name_kind: NameKind = NameKind.AUTO
 

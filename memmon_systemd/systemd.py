@@ -7,15 +7,19 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.bus import Bus, BusError
+
+if TYPE_CHECKING:
+    from memmon_systemd.restarts import RestartRules
 
 _NO_TIME: Final = 2**64 - 1
 """How systemd writes "infinity" and "unset" as a number."""
 _DESTINATION: Final = b"org.freedesktop.systemd1"
 _PATH: Final = b"/org/freedesktop/systemd1"
-_MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
+MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
+"""Where the manager itself is on the bus: destination, path, interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class Manager:
         """Connect to it."""
         self._bus = Bus(user, environ)
 
+    @property
+    def bus(self) -> Bus:
+        """The connection, for what only `--check` asks (`unitproperties`)."""
+        return self._bus
+
     def unit(self, name: str) -> Unit:
         """A unit by its full name; asks nobody."""
         path = self._bus.encode_path(_PATH + b"/unit", name)
@@ -65,20 +74,35 @@ class Manager:
 
     def load(self, name: str) -> tuple[str, bool]:
         """A unit's own name, of which `name` may be an alias, and whether there is such a unit."""
-        path: bytes = self._bus.call(_MANAGER, b"LoadUnit", b"s", os.fsencode(name))
+        path: bytes = self._bus.call(MANAGER, b"LoadUnit", b"s", os.fsencode(name))
         where = (_DESTINATION, path, _DESTINATION + b".Unit")
         own_name = os.fsdecode(self._bus.property(where, b"Id", b"s"))
         return own_name, self._bus.property(where, b"LoadState", b"s") == b"loaded"
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
-        return os.fsdecode(self._bus.property(_MANAGER, b"ControlGroup", b"s"))
+        return os.fsdecode(self._bus.property(MANAGER, b"ControlGroup", b"s"))
 
     def invocation(self, unit: Unit) -> Invocation:
         """What the unit runs as now."""
         identity = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         main_pid = self._bus.property(unit.typed, b"MainPID", b"u") if unit.is_service else 0
         return Invocation(identity, int(main_pid), self._timeout_stop_s(unit))
+
+    def restart_rules(self, service: Unit) -> RestartRules:
+        """Which ends of a service are followed by another start; asked at start-up and by `--check` only."""
+        from memmon_systemd.restarts import ExitSet, RestartRules
+
+        def exit_set(name: bytes) -> ExitSet:
+            return ExitSet(*self._bus.property(service.typed, name, b"(aiai)"))
+
+        return RestartRules(
+            os.fsdecode(self._bus.property(service.typed, b"Restart", b"s")),
+            exit_set(b"SuccessExitStatus"),
+            exit_set(b"RestartPreventExitStatus"),
+            exit_set(b"RestartForceExitStatus"),
+            bool(self._bus.property(service.typed, b"RemainAfterExit", b"b")),
+        )
 
     def has_stopped(self, unit: Unit) -> bool:
         """Whether the unit is inactive or failed, and no job is about to start it.
@@ -93,11 +117,11 @@ class Manager:
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         """KillUnit: signal the unit's processes (`main`, `control`, `all`)."""
         name = os.fsencode(unit.name)
-        self._bus.call(_MANAGER, b"KillUnit", b"ssi", name, whom.encode(), signal_number)
+        self._bus.call(MANAGER, b"KillUnit", b"ssi", name, whom.encode(), signal_number)
 
     def restart(self, unit: Unit) -> None:
         """TryRestartUnit: queue a restart, which does nothing for a unit that isn't running."""
-        self._bus.call(_MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
+        self._bus.call(MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
     def rehearse(self) -> None:
         """Walk the way to the signal, and the way of a failure, with calls that change nothing.
@@ -105,7 +129,7 @@ class Manager:
         KillUnit of a unit that isn't there, for it refuses signal 0.
         """
         self._bus.rehearse()
-        self._bus.call(_MANAGER, b"GetUnit", b"s", b"-.slice")
+        self._bus.call(MANAGER, b"GetUnit", b"s", b"-.slice")
         try:
             self.kill(self.unit("memory-monitor-rehearsal.scope"), "main", signal.SIGURG)
         except BusError as error:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from memmon_systemd import cgroup
 from memmon_systemd.processes import process_table
 from memmon_systemd.settings import Metric, NameKind, Settings, UsageError
 from memmon_systemd.source import Loop, Source
+from memmon_systemd.thrift import forget
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd import Manager
@@ -36,6 +37,10 @@ class Meaning:
     name: str
     kind: NameKind
     """UNIT, PROCESS or OWNER."""
+    why: str = ""
+    """What decided that, for a reader."""
+    asked: str = ""
+    """As it was on the command line."""
 
     @property
     def is_glob(self) -> bool:
@@ -59,11 +64,11 @@ class Resolver:
         self._settings = settings
         self._loop = loop
         self._environ = environ
-        self._hierarchy = cgroup.find_hierarchy()
-        self._table = process_table()
+        self.hierarchy = cgroup.find_hierarchy()
+        self.table = process_table()
         self.systemd: Systemd | None = None
         if settings.user or settings.name_kind in (NameKind.UNIT, NameKind.OWNER):
-            self._connect()
+            self.connect()
 
     def sources(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
@@ -71,24 +76,58 @@ class Resolver:
 
         sources: list[Source] = []
         prefixes: list[str] = []
-        for name in dict.fromkeys(self._settings.names):
-            meaning = self._meaning(name)
-            check_options(self._settings, meaning)
+        for meaning in self.meanings():
+            name = meaning.name
             if meaning.kind is NameKind.PROCESS:
                 prefixes.append(name)
             elif meaning.kind is NameKind.OWNER:
                 from memmon_systemd.owner import OwnerSource  # What a unit needs, a process doesn't.
 
-                units = self._connect().units
-                sources.append(OwnerSource(name, self._settings, self._table, units, self._loop))
+                units = self.connect().units
+                sources.append(OwnerSource(name, self._settings, self.table, units, self._loop))
             else:
                 self._add_unit(meaning)
         for prefix in prefixes:
             # A process that two names begin like would be signalled twice.
             if not prefix.startswith(tuple(other for other in prefixes if other != prefix)):
-                sources.append(PrefixSource(prefix, self._settings, self._table, self._hierarchy, self._loop))
+                sources.append(PrefixSource(prefix, self._settings, self.table, self.hierarchy, self._loop))
         # Last: what the owners find in this refresh is looked for in the same one.
         return sources + ([self.systemd.units] if self.systemd else [])
+
+    def meanings(self) -> Iterator[Meaning]:
+        """What each name stands for, and why; UsageError, StartError."""
+        for name in dict.fromkeys(self._settings.names):
+            meaning = replace(self._meaning(name), asked=name)
+            check_options(self._settings, meaning)
+            yield meaning
+
+    def load(self, meaning: Meaning) -> tuple[str, bool]:
+        """The own name of a unit, and whether there is one of that name; UsageError, StartError."""
+        if not _UNIT_NAME.fullmatch(meaning.name):
+            raise UsageError(
+                f"'{meaning.name}' is no name of a unit: use letters, digits and :-_.\\@, or --as process"
+            )
+        systemd = self.connect()
+        from memmon_systemd.bus import BusError
+        from memmon_systemd.units import UNTOUCHABLE
+
+        try:
+            own_name, loaded = systemd.manager.load(meaning.name)
+        except BusError as error:
+            raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
+        if systemd.units.is_untouchable(own_name):
+            raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
+        return own_name, loaded
+
+    def warn_of_what_stays_down(self) -> None:
+        """Say of the units that are known now if systemd would leave them down after the signal."""
+        if self.systemd is not None and not self._settings.restart:
+            from memmon_systemd.staysdown import warn_of_what_stays_down
+
+            names = self.systemd.units.names()
+            warn_of_what_stays_down(names, self.systemd.manager, self._settings, self._loop.report)
+            del warn_of_what_stays_down
+            forget(("memmon_systemd.staysdown", "memmon_systemd.restarts"))
 
     def rehearse(self) -> None:
         """Walk the way to the service manager, where one is used; what fails there is said."""
@@ -106,15 +145,19 @@ class Resolver:
         kind = self._settings.name_kind
         has_suffix = name.endswith(cgroup.UNIT_SUFFIXES)
         if kind in (NameKind.PROCESS, NameKind.OWNER):
-            return Meaning(name, kind)
+            return Meaning(name, kind, f"--as {kind.value}")
         if name.endswith(_OTHER_SUFFIXES):
             raise UsageError(f"'{name}' has no processes: name a {', '.join(cgroup.UNIT_SUFFIXES)}")
         unit = name if has_suffix else f"{name}.service"
-        if kind is NameKind.UNIT or has_suffix or _GLOB.search(name):
-            return Meaning(unit, NameKind.UNIT)
+        if kind is NameKind.UNIT:
+            return Meaning(unit, NameKind.UNIT, "--as unit")
+        if _GLOB.search(name):
+            return Meaning(unit, NameKind.UNIT, "a glob of units")
+        if has_suffix:
+            return Meaning(unit, NameKind.UNIT, f"its name ends in .{name.rpartition('.')[2]}")
         if _UNIT_NAME.fullmatch(unit) and self._is_loaded(unit):
-            return Meaning(unit, NameKind.UNIT)
-        return Meaning(name, NameKind.PROCESS)
+            return Meaning(unit, NameKind.UNIT, "a unit of that name is loaded")
+        return Meaning(name, NameKind.PROCESS, f"no unit {unit} is loaded")
 
     def _is_loaded(self, unit: str) -> bool:
         """Whether the service manager, where one runs, has such a unit."""
@@ -123,7 +166,7 @@ class Resolver:
         from memmon_systemd.bus import BusError
 
         try:
-            return self._connect().manager.load(unit)[1]
+            return self.connect().manager.load(unit)[1]
         except (BusError, StartError) as error:
             self._loop.report.warn(
                 f"'{unit.removesuffix('.service')}' is taken as the beginning of a process name, for"
@@ -132,27 +175,16 @@ class Resolver:
             return False
 
     def _add_unit(self, meaning: Meaning) -> None:
-        if not _UNIT_NAME.fullmatch(meaning.name):
-            raise UsageError(
-                f"'{meaning.name}' is no name of a unit: use letters, digits and :-_.\\@, or --as process"
-            )
-        systemd = self._connect()
-        if meaning.is_glob:
-            systemd.units.add_glob(meaning.name)
+        if meaning.is_glob and _UNIT_NAME.fullmatch(meaning.name):
+            self.connect().units.add_glob(meaning.name)
             return
-        from memmon_systemd.bus import BusError
-        from memmon_systemd.units import UNTOUCHABLE
+        own_name, loaded = self.load(meaning)
+        why_waiting = "it isn't running" if loaded else "there is no such unit yet"
+        self.connect().units.add_name(own_name, why_waiting)
 
-        try:
-            own_name, loaded = systemd.manager.load(meaning.name)
-        except BusError as error:
-            raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
-        if systemd.units.is_untouchable(own_name):
-            raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
-        systemd.units.add_name(own_name, "it isn't running" if loaded else "there is no such unit yet")
-
-    def _connect(self) -> Systemd:
-        self.systemd = self.systemd or connect(self._settings, self._environ, self._hierarchy, self._loop)
+    def connect(self) -> Systemd:
+        """The service manager; UsageError or StartError where there is none."""
+        self.systemd = self.systemd or connect(self._settings, self._environ, self.hierarchy, self._loop)
         return self.systemd
 
 

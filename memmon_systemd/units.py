@@ -63,6 +63,10 @@ class UnitWatch:
             self.due_s = 0.0
         return True
 
+    def names(self) -> list[str]:
+        """The units that are waited for or measured now."""
+        return list(self._targets)
+
     def is_untouchable(self, name: str) -> bool:
         """Whether the monitor, who runs it, or PID 1 is in the unit: a signal to it could end them."""
         return name in self._untouchable

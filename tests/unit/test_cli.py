@@ -73,6 +73,15 @@ USAGE = [
     ("-m 5 --as process --restart x", "--restart: 'x' is a process and only units have that: name a unit"),
     ("-m 5 --as process --metric anon x", "--metric anon: 'x' is a process: use rss or pss"),
     ("-m 5 --metric rss x.service", "--metric rss: 'x.service' stands for units: use unreclaimable"),
+    ("-m 5 --check --once x", "--check: acts on nothing and ends by itself: leave --once out"),
+    ("-m 5 --check --until-stopped x", "--check: acts on nothing and ends by itself: leave --until-stopped"),
+    ("-m 5 --check -n x", "--check: acts on nothing and ends by itself: leave --dry-run out"),
+    ("-m 5 --check -q x", "--check: acts on nothing and ends by itself: leave --quiet out"),
+    ("-m 5 --check -v x", "--check: acts on nothing and ends by itself: leave --verbose out"),
+    ("-m 5 --check --restart --as process x", "--restart: 'x' is a process and only units have that"),
+    ("-m 5 --json x", "--json: is the form of a report: add --check"),
+    ("-m 5 --json --once x", "--json: is the form of a report: add --check"),
+    ("-m 5 --once --until-stopped x", "--once: ends after one look: leave --until-stopped out"),
 ]
 
 
@@ -133,6 +142,16 @@ def test_once_signals_what_is_over_and_tells_it_by_its_status(tmp_path: Path, st
     child.wait_for_signals("SIGUSR1", 1, deadline_s=10)
 
 
+@pytest.mark.parametrize("options", ["--check", "--check --json"])
+def test_a_check_without_such_a_process_says_so(tmp_path: Path, options: str) -> None:
+    done = run(f"{options} --as process -m 5 {NOBODY}", tmp_path)
+    assert done.returncode == 4
+    words = f"memory-monitor: '{NOBODY}': no process has a name that begins so"
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == 1
+    assert bool(done.stdout) == ("--json" in options)
+
+
 def test_quiet_says_nothing_where_nothing_is_done(tmp_path: Path) -> None:
     assert run(f"--once --as process -q -m 5 {NOBODY}", tmp_path).stderr == ""
 
@@ -142,10 +161,11 @@ def test_help_names_every_option_and_exit_status(tmp_path: Path) -> None:
     assert done.returncode == 0
     options = (
         "--max-memory --interval --signal --metric --swap --growth --for --repeat --kill-whom --restart"
-        " --user --as --dry-run --once --until-stopped --verbose --quiet --version"
+        " --user --as --dry-run --once --until-stopped --check --json --verbose --quiet --version"
     )
     assert [option for option in options.split() if option not in done.stdout] == []
-    assert "0 stopped or within, 1 failed, 2 usage, 3 over (--once), 4 not found (--once)" in done.stdout
+    statuses = "1 failed; 2 usage; 3 over (--once) or problems found (--check); 4 not found (--once, --check)"
+    assert statuses in " ".join(done.stdout.split())
 
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:

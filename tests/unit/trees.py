@@ -21,6 +21,7 @@ from memmon_systemd.monitor import Monitor
 from memmon_systemd.notify import Notifier
 from memmon_systemd.processes import by_proc
 from memmon_systemd.report import Report
+from memmon_systemd.restarts import RestartRules
 from memmon_systemd.slicewatch import SliceWatch
 from memmon_systemd.source import Loop, Source
 from memmon_systemd.systemd import Invocation, Manager, Unit
@@ -123,6 +124,8 @@ class StandInManager(Manager):
         self.clock = clock
         self.usual = Invocation(b"first", NO_PROCESS, timeout_stop_s=20.0)
         self.invocations: dict[str, Invocation] = {}
+        self.restarts: dict[str, RestartRules] = {}
+        """Of the services that aren't always started again."""
         self.stopped: set[str] = set()
         self.not_loaded: set[str] = set()
         self.failure: Exception | None = None
@@ -146,6 +149,11 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return self.invocations.get(unit.name, self.usual)
+
+    def restart_rules(self, service: Unit) -> RestartRules:
+        if self.failure:
+            raise self.failure
+        return self.restarts.get(service.name, RestartRules("always"))
 
     def has_stopped(self, unit: Unit) -> bool:
         return unit.name in self.stopped

@@ -1,0 +1,188 @@
+"""`--check`: looks at the targets and at the machine, says what is wrong, acts on nothing.
+
+The only door to everything whose name begins with check: the running monitor imports none of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from memmon_systemd import cgroup, checkmemory, checkrights, checkrules, proc
+from memmon_systemd.bus import BusError
+from memmon_systemd.checkfacts import Case, Checked, Finding, Level, Machine, Missing, Resolved, Target
+from memmon_systemd.checkjson import as_json
+from memmon_systemd.checkmachine import read_machine, running_monitors
+from memmon_systemd.checkprocesses import find_pids, read_process_target
+from memmon_systemd.checkreport import as_text, missing_line
+from memmon_systemd.checkunits import read_unit_target
+from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.targets import Meaning, Resolver, StartError
+from memmon_systemd.unitproperties import known_units, matching_units
+
+EXIT_NOTHING_FOUND: Final = 0
+EXIT_FOUND: Final = 3
+EXIT_NOT_FOUND: Final = 4
+
+_RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
+    *checkrules.RULES,
+    *checkrights.RULES,
+    *checkmemory.RULES,
+)
+_ORDER: Final = tuple(Level)
+_NEAREST: Final = 3
+
+
+def judge(case: Case) -> tuple[Finding, ...]:
+    """All findings of a target, the worst first."""
+    found = [finding for rule in _RULES if (finding := rule(case))]
+    return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
+
+
+def check(settings: Settings, resolver: Resolver) -> int:
+    """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
+    try:
+        meanings = list(resolver.meanings())
+        checker = _Checker(settings, resolver)
+        resolved = [checker.resolve(meaning) for meaning in meanings]
+    except BusError as error:
+        raise StartError(f"systemd can't be asked: {error}") from None
+    status = exit_status(resolved)
+    if settings.json:
+        _print(as_json(settings, checker.machine, resolved, status))
+    else:
+        _print(as_text(resolved))
+    for one in resolved:
+        if one.missing is not None:
+            print(f"memory-monitor: {missing_line(one.missing)}", file=sys.stderr)
+    return status
+
+
+def exit_status(resolved: Sequence[Resolved]) -> int:
+    """4 where a name stands for nothing, 3 where there are errors or warnings, else 0."""
+    if any(one.missing for one in resolved):
+        return EXIT_NOT_FOUND
+    found = (finding for one in resolved for checked in one.targets for finding in checked.findings)
+    return EXIT_FOUND if any(finding.level is not Level.NOTE for finding in found) else EXIT_NOTHING_FOUND
+
+
+class _Checker:
+    """Reads what a meaning stands for, and judges it."""
+
+    def __init__(self, settings: Settings, resolver: Resolver) -> None:
+        self.machine: Machine = read_machine()
+        self._settings = settings
+        self._resolver = resolver
+        self._monitors = running_monitors(self._is_loaded) if sys.platform == "linux" else []
+
+    def resolve(self, meaning: Meaning) -> Resolved:
+        """What a name stands for, and what is to be said of it."""
+        if meaning.kind is NameKind.UNIT:
+            targets, why = self._units(meaning)
+        elif meaning.kind is NameKind.OWNER:
+            targets = [self._unit(name) for name in self._owners(meaning.name)]
+            why = "no process that belongs to a unit has a name that begins so"
+        else:
+            pids = find_pids(meaning.name, self._resolver.table)
+            targets = [target for pid in pids if (target := self._process(pid))]
+            why = "no process has a name that begins so"
+            if self._settings.name_kind is NameKind.AUTO:
+                why = f"{meaning.why}, and {why}"
+        missing = None if targets else Missing(meaning.asked, why, self._nearest(meaning))
+        cases = (Case(self._settings, self.machine, target) for target in targets)
+        checked = tuple(Checked(case, judge(case)) for case in cases)
+        kind = "glob" if meaning.is_glob else meaning.kind.value
+        return Resolved(meaning.asked, kind, meaning.why, checked, missing)
+
+    def _units(self, meaning: Meaning) -> tuple[list[Target], str]:
+        """The units that a name stands for; if none, why."""
+        if not meaning.is_glob:
+            target = self._unit(self._resolver.load(meaning)[0])
+            if target.properties is None or target.properties.load_state == "not-found":
+                return [], f"there is no unit {meaning.name}"
+            return [target], ""
+        systemd = self._resolver.connect()
+        names = matching_units(systemd.manager, meaning.name)
+        named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
+        targets = [self._unit(name) for name in named if not systemd.units.is_untouchable(name)]
+        return targets, f"no loaded unit matches {meaning.name}"
+
+    def _is_loaded(self, unit: str) -> bool:
+        """Whether there is such a unit, as far as a service manager is asked at all."""
+        try:
+            systemd = self._resolver.systemd
+            return systemd is not None and systemd.manager.load(unit)[1]
+        except BusError:
+            return False  # What can't be a unit's name.
+
+    def _owners(self, prefix: str) -> list[str]:
+        """The units that processes of a name belong to, without those that can't be monitored from here."""
+        systemd = self._resolver.connect()
+        top_group = systemd.manager.control_group()
+        found: dict[str, None] = {}
+        for pid in find_pids(prefix, self._resolver.table):
+            units = cgroup.units_of(cgroup.control_group_of(pid) or "", top_group)
+            if units and not units[-1].endswith(".slice") and not systemd.units.is_untouchable(units[-1]):
+                found[units[-1]] = None
+        return list(found)
+
+    def _unit(self, name: str) -> Target:
+        systemd, hierarchy = self._resolver.connect(), self._resolver.hierarchy
+        if hierarchy is None:  # connect() has refused that.
+            raise StartError("no cgroup hierarchy is mounted")
+        return read_unit_target(
+            name, self._settings, systemd.manager, hierarchy, self.machine, self._monitors
+        )
+
+    def _process(self, pid: int) -> Target | None:
+        resolver = self._resolver
+        systemd = resolver.systemd
+        return read_process_target(
+            pid,
+            self._settings,
+            resolver.table,
+            self.machine,
+            resolver.hierarchy,
+            systemd.manager if systemd else None,
+            self._monitors,
+        )
+
+    def _nearest(self, meaning: Meaning) -> tuple[str, ...]:
+        """The names that there are and that look most like the one that was given."""
+        asked = meaning.asked
+        suffixes: tuple[str, ...] = cgroup.UNIT_SUFFIXES
+        if asked.endswith(suffixes):
+            asked, dot, suffix = asked.rpartition(".")
+            suffixes = (dot + suffix,)
+        names: dict[str, str] = {}
+        if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._resolver.systemd is not None:
+            for unit in known_units(self._resolver.systemd.manager):
+                if unit.endswith(suffixes):
+                    names.setdefault(unit.rpartition(".")[0], unit)
+        if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
+            names = {name: name for name in _process_names()} | names
+        close = difflib.get_close_matches(asked, names, n=_NEAREST, cutoff=0.6)
+        return tuple(names[name] for name in close)
+
+
+def _process_names() -> set[str]:
+    found: set[str] = set()
+    for pid in proc.pids():
+        try:
+            found.add(proc.read_stat(pid).comm.decode(errors="backslashreplace"))
+        except OSError:
+            continue  # It has ended.
+    return found
+
+
+def _print(text: str) -> None:
+    """All of it on stdout, or OSError: by `print` a failure would only show at the interpreter's end."""
+    data = text.encode(errors="backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise OSError(f"the report can't be written: {error.strerror}") from None

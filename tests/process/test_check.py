@@ -1,0 +1,131 @@
+"""`--check` of processes: what it says of them, and that it does nothing to them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.kit import MINE, MONITOR, ROOT, WITHOUT_CAP_KILL, MonitorProcess
+from tests.process.leaker import Leaker
+
+NAME = f"{MINE}-check"
+AS_ON_MACOS = (sys.executable, str(Path(__file__).with_name("as_on_macos.py")))
+
+Start = Callable[..., Leaker]
+
+
+def check(
+    *arguments: str, prefix: tuple[str, ...] = (), command: tuple[str, ...] = MONITOR
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [*prefix, *command, "--check", "--as", "process", *arguments]
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def found(*arguments: str, **options: Any) -> tuple[int, dict[str, str]]:
+    """The exit status, and the level of each finding by its id."""
+    done = check("--json", *arguments, **options)
+    assert done.stderr == ""
+    (name,) = json.loads(done.stdout)["names"]
+    findings = [finding for target in name["targets"] for finding in target["findings"]]
+    return done.returncode, {finding["id"]: finding["level"] for finding in findings}
+
+
+def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_leaker: Start) -> None:
+    leakers = [start_leaker(NAME, mib=30), start_leaker(NAME, mib=2)]
+    done = check("-m", "20", NAME)
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in done.stdout.splitlines() if " may" in line]
+    (over,) = [line for line in shown if f"{NAME}[{leakers[0].pid}] " in line]
+    (within,) = [line for line in shown if f"{NAME}[{leakers[1].pid}] " in line]
+    assert "############>" in over
+    assert ".|" in within
+    assert "SIGTERM to each that is above" in done.stdout
+    assert [leaker.lines for leaker in leakers] == [["ready"], ["ready"]]
+
+
+def test_a_process_above_the_limit_or_that_nobody_starts_again_is_a_note(start_leaker: Start) -> None:
+    start_leaker(NAME, mib=30)
+    status, findings = found("-m", "20", NAME)
+    assert status == 0
+    assert findings["over-now"] == findings["no-restart"] == "note"
+
+
+def test_a_process_that_may_not_be_signalled_is_an_error(another_uid: int, start_leaker: Start) -> None:
+    foreign = start_leaker(NAME, uid=another_uid)
+    status, findings = found("-m", "20", NAME, prefix=WITHOUT_CAP_KILL)
+    assert (status, findings["not-permitted"]) == (3, "error")
+    assert "not-permitted" not in found("-m", "20", NAME)[1]
+    assert foreign.lines == ["ready"]
+
+
+def test_a_process_that_ignores_the_signal_is_an_error() -> None:
+    code = f"import signal, time; open('/proc/self/comm', 'w').write('{NAME}'); "
+    code += "signal.signal(signal.SIGUSR1, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout is not None
+        deaf.stdout.readline()
+        assert found("-m", "20", "-s", "USR1", NAME)[1]["signal-ignored"] == "error"
+        assert "signal-ignored" not in found("-m", "20", "-s", "USR2", NAME)[1]
+        deaf.kill()
+
+
+def test_a_monitor_that_looks_after_them_already_is_a_warning(
+    start_leaker: Start, start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    start_leaker(NAME)
+    assert "already-monitored" not in found("-m", "20", NAME)[1]
+    start_monitor("-m", "500", NAME).wait_ready()
+    status, findings = found("-m", "20", NAME)
+    assert (status, findings["already-monitored"]) == (3, "warning")
+
+
+def test_the_nearest_names_are_said_where_there_is_none(start_leaker: Start) -> None:
+    start_leaker(NAME)
+    wrong = NAME.replace("check", "chekc")
+    done = check("-m", "20", wrong)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (
+        f"memory-monitor: '{wrong}': no process has a name that begins so; nearest: {NAME}\n"
+    )
+
+
+def test_of_several_names_those_that_there_are_are_reported(start_leaker: Start) -> None:
+    start_leaker(NAME)
+    done = check("-m", "20", NAME, f"{MINE}-none")
+    assert done.returncode == 4
+    assert f"{NAME}: 1 process (--as process)\n" in done.stdout
+    assert f"'{MINE}-none': no process" in done.stderr
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_report_that_cant_be_written_is_one_line(start_leaker: Start, form: tuple[str, ...]) -> None:
+    start_leaker(NAME)
+    command = [*MONITOR, "--check", *form, "--as", "process", "-m", "20", NAME]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "memory-monitor: the report can't be written: No space left on device\n"
+
+
+def test_without_proc_and_systemd_it_says_what_there_is_to_say(start_leaker: Start) -> None:
+    leaker = start_leaker(NAME, mib=30)
+    status, findings = found("-m", "20", NAME, command=AS_ON_MACOS)
+    assert (status, findings) == (0, {"no-restart": "note", "over-now": "note"})
+    assert leaker.lines == ["ready"]
+
+
+def test_the_running_monitor_carries_nothing_of_it(start_leaker: Start) -> None:
+    start_leaker(NAME)
+    code = (
+        "import sys; from memmon_systemd.cli import main; main(sys.argv[1:]);"
+        "print([name for name in sys.modules if '.check' in name or name in ('json', 'difflib', 'textwrap')])"
+    )
+    command = [sys.executable, "-c", code, "--once", "--as", "process", "-m", "500", NAME]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

@@ -1,0 +1,278 @@
+"""What `--check` finds: a healthy service has no finding, and each thing that is broken has its own."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from memmon_systemd.arguments import parse
+from memmon_systemd.check import judge
+from memmon_systemd.checkfacts import (
+    SWAP,
+    Bound,
+    Case,
+    CgroupKind,
+    Id,
+    Level,
+    Machine,
+    OtherMonitor,
+    Rights,
+    Target,
+)
+from memmon_systemd.restarts import Disposition, ExitSet, RestartRules
+from memmon_systemd.settings import Metric
+from memmon_systemd.unitproperties import ServiceProperties, UnitProperties
+
+MIB = 1 << 20
+UNIT = "myapp.service"
+MACHINE = Machine(CgroupKind.V2, physical_bytes=8192 * MIB)
+SERVICE = ServiceProperties(main_pid=812, restart=RestartRules("always"))
+HEALTHY = Target(
+    name=UNIT,
+    unit=UNIT,
+    limit_bytes=400 * MIB,
+    metric=Metric.UNRECLAIMABLE,
+    properties=UnitProperties(timeout_stop_s=5.0, service=SERVICE),
+    pids=(812, 813),
+    main_name="myapp",
+    disposition=Disposition.HANDLED,
+    readings={"unreclaimable": 100 * MIB, "current": 150 * MIB, "working-set": 120 * MIB, "anon": 90 * MIB},
+    maximum=Bound(2048 * MIB, UNIT),
+    rights=Rights(by_systemd=True, directly=True),
+)
+PROCESS = replace(
+    HEALTHY,
+    name="myapp[812]",
+    unit="session-1.scope",
+    properties=None,
+    is_process=True,
+    pids=(812,),
+    metric=Metric.RSS,
+    readings={"rss": 100 * MIB, "pss": 90 * MIB, SWAP: 0},
+    rights=Rights(directly=True),
+)
+
+Change = Callable[[Target], Target]
+
+
+def findings(target: Target, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
+    settings = parse(["-m", "400", *options.split(), "myapp"])
+    if settings.metric is not None:
+        target = replace(target, metric=settings.metric)
+    return {finding.id: finding.level for finding in judge(Case(settings, machine, target))}
+
+
+def service(**changes: object) -> Change:
+    """The target with another service."""
+
+    def change(target: Target) -> Target:
+        assert target.properties is not None
+        assert target.properties.service is not None
+        changed = replace(target.properties.service, **changes)  # type: ignore[arg-type]  # by the table
+        return replace(target, properties=replace(target.properties, service=changed))
+
+    return change
+
+
+def unit(**changes: object) -> Change:
+    """The target with other properties of its unit."""
+
+    def change(target: Target) -> Target:
+        assert target.properties is not None
+        return replace(target, properties=replace(target.properties, **changes))  # type: ignore[arg-type]
+
+    return change
+
+
+def facts(**changes: object) -> Change:
+    """The target with other facts."""
+    return lambda target: replace(target, **changes)  # type: ignore[arg-type]  # by the table
+
+
+def restart(kind: str, **sets: ExitSet) -> Change:
+    return service(restart=RestartRules(kind, **sets))  # type: ignore[arg-type]  # by the table
+
+
+def reads(**readings: float) -> Change:
+    """The target with other readings, in MiB."""
+    return lambda target: replace(
+        target,
+        readings={
+            **target.readings,
+            **{key.replace("_", "-"): int(mib * MIB) for key, mib in readings.items()},
+        },
+    )
+
+
+@pytest.mark.parametrize("options", ["", "--metric current", "--restart", "-s SIGUSR1 --for 10"])
+def test_nothing_is_found_of_a_healthy_service(options: str) -> None:
+    assert findings(HEALTHY, options) == {}
+
+
+TERM, HUP = signal.SIGTERM, signal.SIGHUP
+DEFAULT = facts(disposition=Disposition.DEFAULT)
+BROKEN: list[tuple[str, Change, str, Id, Level]] = [
+    # the next start
+    ("Restart=no", restart("no"), "", Id.NO_RESTART, Level.ERROR),
+    ("Restart=on-failure", restart("on-failure"), "", Id.STAYS_DOWN, Level.ERROR),
+    ("Restart=on-failure, SIGHUP", restart("on-failure"), "-s HUP", Id.STAYS_DOWN, Level.NOTE),
+    ("Restart=on-abnormal", restart("on-abnormal"), "", Id.STAYS_DOWN, Level.ERROR),
+    ("Restart=on-watchdog", restart("on-watchdog"), "-s KILL", Id.STAYS_DOWN, Level.ERROR),
+    ("Restart=no, SIGUSR1", restart("no"), "-s USR1", Id.NO_RESTART, Level.NOTE),
+    ("RestartPreventExitStatus=SIGTERM", restart("always", prevent=ExitSet((), (TERM,))), "",
+     Id.RESTART_PREVENTED, Level.WARNING),
+    ("RestartPreventExitStatus=0", restart("always", prevent=ExitSet((0,))), "",
+     Id.RESTART_PREVENTED, Level.ERROR),
+    ("RestartPreventExitStatus=143", restart("always", prevent=ExitSet((143,))), "",
+     Id.RESTART_PREVENTED, Level.WARNING),
+    ("RemainAfterExit=yes", service(restart=RestartRules("always", remain_after_exit=True)), "",
+     Id.REMAINS_AFTER_EXIT, Level.ERROR),
+    # the signal
+    ("ignored", facts(disposition=Disposition.IGNORED), "", Id.SIGNAL_IGNORED, Level.ERROR),
+    ("SIGKILL", facts(), "-s KILL", Id.NOT_GRACEFUL, Level.WARNING),
+    ("may not", facts(rights=Rights(by_systemd=False, directly=False)), "", Id.NOT_PERMITTED, Level.ERROR),
+    ("may not restart", facts(rights=Rights(by_systemd=False, directly=True)), "--restart",
+     Id.NOT_PERMITTED, Level.ERROR),
+    ("only directly", facts(rights=Rights(by_systemd=False, directly=True)), "",
+     Id.BY_PIDFD_ONLY, Level.WARNING),
+    ("only by systemd", facts(rights=Rights(by_systemd=True, directly=False)), "",
+     Id.NO_DIRECT_SIGNAL, Level.NOTE),
+    ("can't be told", facts(rights=Rights(None, directly=True)), "", Id.RIGHTS_UNKNOWN, Level.NOTE),
+    ("no main process", service(main_pid=0), "", Id.MAIN_UNKNOWN, Level.WARNING),
+    ("forking without PIDFile=", service(type="forking"), "", Id.MAIN_UNKNOWN, Level.NOTE),
+    ("no main process for main", service(main_pid=0), "--kill-whom main", Id.NOBODY_TO_SIGNAL, Level.ERROR),
+    ("no control process", facts(), "--kill-whom control", Id.NOBODY_TO_SIGNAL, Level.WARNING),
+    ("KillMode=process", service(kill_mode="process"), "", Id.KILL_MODE, Level.WARNING),
+    ("KillMode=none, one process", lambda target: facts(pids=(812,))(service(kill_mode="none")(target)), "",
+     Id.KILL_MODE, Level.NOTE),
+    ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
+    ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
+    ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),
+    ("StartLimit in 30 s", service(start_limit_interval_s=30.0), "", Id.START_LIMIT, Level.NOTE),
+    ("two monitors", facts(monitors=(OtherMonitor(99, "other.service"),)), "",
+     Id.ALREADY_MONITORED, Level.WARNING),
+    # memory
+    ("MemoryMax= at the threshold", facts(maximum=Bound(400 * MIB, UNIT)), "",
+     Id.MEMORY_MAX_BELOW, Level.ERROR),
+    ("MemoryMax= of its slice below", facts(maximum=Bound(300 * MIB, "app.slice")), "",
+     Id.MEMORY_MAX_BELOW, Level.ERROR),
+    ("MemoryMax= 1 s away", facts(maximum=Bound(500 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= 0.5 s away", facts(maximum=Bound(450 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.WARNING),
+    ("MemoryMax= and no end of time", unit(timeout_stop_s=float("inf")), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryHigh=", facts(high=Bound(400 * MIB, UNIT)), "", Id.MEMORY_HIGH_BELOW, Level.WARNING),
+    ("more than the machine", facts(limit_bytes=8192 * MIB, maximum=None), "",
+     Id.ABOVE_PHYSICAL, Level.ERROR),
+    ("OOMPolicy=continue", service(oom_policy="continue"), "", Id.OOM_POLICY, Level.NOTE),
+    ("OOMPolicy=stop, on-success", restart("on-success"), "-s USR1", Id.OOM_POLICY, Level.WARNING),
+    ("page cache", reads(current=250), "--metric current", Id.PAGE_CACHE, Level.WARNING),
+    ("active page cache", reads(working_set=250), "--metric working-set", Id.PAGE_CACHE, Level.WARNING),
+    ("no memory controller", facts(metric=Metric.RSS, readings={"rss": MIB}), "",
+     Id.NO_MEMORY_CONTROLLER, Level.WARNING),
+    ("above now", reads(unreclaimable=401), "", Id.OVER_NOW, Level.NOTE),
+    ("above with swap only", reads(swap=301), "--swap", Id.OVER_NOW, Level.NOTE),
+    ("unreadable", facts(readings={}, trouble="I/O error"), "", Id.UNREADABLE, Level.ERROR),
+    # the unit
+    ("masked", unit(load_state="masked"), "", Id.NOT_LOADED, Level.ERROR),
+    ("stopped", facts(pids=(), readings={}), "", Id.NOT_RUNNING, Level.NOTE),
+    ("an old file", unit(needs_reload=True), "", Id.NEEDS_RELOAD, Level.NOTE),
+    ("a scope", unit(service=None), "", Id.NO_RESTART, Level.WARNING),
+]  # fmt: skip
+
+
+ALSO: dict[str, dict[Id, Level]] = {
+    "Restart=on-watchdog": {Id.NOT_GRACEFUL: Level.WARNING, Id.OOM_POLICY: Level.WARNING},
+    "OOMPolicy=stop, on-success": {Id.STAYS_DOWN: Level.NOTE},
+}
+"""What comes with it."""
+
+
+@pytest.mark.parametrize("row", BROKEN, ids=[row[0] for row in BROKEN])
+def test_each_thing_that_is_broken_is_found_and_nothing_else(row: tuple[str, Change, str, Id, Level]) -> None:
+    name, change, options, found, level = row
+    assert findings(change(HEALTHY), options) == {found: level} | ALSO.get(name, {})
+
+
+def test_what_is_found_of_a_process() -> None:
+    assert findings(PROCESS) == {Id.NO_RESTART: Level.NOTE}
+    own = replace(PROCESS, unit=UNIT, properties=HEALTHY.properties, is_main=True)
+    assert findings(own) == {Id.PART_OF_UNIT: Level.NOTE}
+    assert findings(restart("on-failure")(own))[Id.STAYS_DOWN] is Level.ERROR
+    worker = replace(own, is_main=False)
+    assert findings(restart("no")(worker)) == {Id.PART_OF_UNIT: Level.NOTE}
+    assert findings(replace(own, rights=Rights(directly=False)))[Id.NOT_PERMITTED] is Level.ERROR
+
+
+SWAPPY = replace(MACHINE, swap_bytes=MIB)
+MACHINES: list[tuple[Machine, Target, Id, Level]] = [
+    (replace(MACHINE, cgroups=CgroupKind.V1), HEALTHY, Id.CGROUP_V1, Level.WARNING),
+    (replace(MACHINE, cgroups=CgroupKind.WITHOUT_MEMORY), HEALTHY, Id.NO_MEMORY_CONTROLLER, Level.WARNING),
+    (replace(MACHINE, hidepid="hidepid=2"), HEALTHY, Id.HIDEPID, Level.NOTE),
+    (replace(MACHINE, hidepid="hidepid=2"), PROCESS, Id.HIDEPID, Level.WARNING),
+    (SWAPPY, HEALTHY, Id.SWAP_HIDES, Level.NOTE),
+    (SWAPPY, reads(swap=1)(HEALTHY), Id.SWAP_HIDES, Level.WARNING),
+    (SWAPPY, reads(swap=1)(PROCESS), Id.SWAP_HIDES, Level.WARNING),
+]
+
+
+@pytest.mark.parametrize(("machine", "target", "found", "level"), MACHINES)
+def test_what_is_wrong_with_the_machine_is_found(
+    machine: Machine, target: Target, found: Id, level: Level
+) -> None:
+    assert findings(target, machine=machine).get(found) is level
+
+
+@pytest.mark.parametrize(("options", "swap_max_bytes"), [("--swap", None), ("", 0)])
+def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_bytes: int | None) -> None:
+    target = replace(HEALTHY, swap_max_bytes=swap_max_bytes)
+    assert findings(target, options, replace(MACHINE, swap_bytes=MIB)) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        # What is broken for a signal isn't for a restart by systemd, and the other way round.
+        (restart("no"), "--restart"),
+        (facts(disposition=Disposition.IGNORED), "--restart"),
+        # SuccessExitStatus= and RestartForceExitStatus= count.
+        (restart("on-failure", force=ExitSet((0, 143), (TERM,))), ""),
+        # Dies of it, and it is no clean end.
+        (lambda target: DEFAULT(restart("on-failure")(target)), "-s USR1"),
+        # The page cache is no part of this metric.
+        (reads(current=399, working_set=399), ""),
+        # 100 MB/s don't get there within TimeoutStopSec=.
+        (lambda target: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(target)), ""),
+        # No limit of starts.
+        (service(start_limit_interval_s=0.0), ""),
+        (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
+        (service(type="forking", pid_file="/run/myapp.pid"), ""),
+    ],
+)
+def test_what_is_in_order_is_no_finding(change: Change, options: str) -> None:
+    assert findings(change(HEALTHY), options) == {}
+
+
+def test_a_success_status_that_its_end_has_leaves_it_down() -> None:
+    java = restart("on-failure", success=ExitSet((143,)), force=ExitSet((0,), (TERM,)))
+    assert findings(java(HEALTHY)) == {Id.STAYS_DOWN: Level.NOTE}
+    without = restart("on-failure", force=ExitSet((0,), (TERM,)))
+    assert findings(without(HEALTHY)) == {}
+
+
+def levels_seen() -> dict[Id, set[Level]]:
+    """Every id with the levels that it has in these tests."""
+    seen: dict[Id, set[Level]] = {Id.PART_OF_UNIT: {Level.NOTE}}
+    pairs = [row[3:] for row in BROKEN] + [row[2:] for row in MACHINES]
+    for found, level in pairs:
+        seen.setdefault(found, set()).add(level)
+    return seen
+
+
+def test_every_id_is_found_by_one_of_these_tests() -> None:
+    assert set(levels_seen()) == set(Id)
+
+
+def test_the_worst_comes_first() -> None:
+    broken = restart("on-failure")(reads(unreclaimable=401)(HEALTHY))
+    levels = list(findings(facts(high=Bound(MIB, UNIT))(broken)).values())
+    assert levels == [Level.ERROR, Level.WARNING, Level.NOTE]

@@ -1,0 +1,99 @@
+"""When monitoring starts, a warning for each service that systemd would leave down after the signal."""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import memmon_systemd
+from memmon_systemd.bus import BusError
+from memmon_systemd.restarts import ExitSet, RestartRules
+from memmon_systemd.staysdown import warn_of_what_stays_down
+from memmon_systemd.targets import Resolver, Systemd
+from tests.unit.trees import House, linux_only
+
+pytestmark = linux_only
+
+Start = Callable[..., House]
+
+
+def warnings(house: House) -> list[str]:
+    names = house.units.names()
+    warn_of_what_stays_down(names, house.manager, house.settings, house.loop.report)
+    return house.log.having("warning: ")
+
+
+def test_a_service_that_would_stay_down_is_named_with_the_line_that_helps(start: Start) -> None:
+    house = start("-m 50 app.service good.service")
+    house.manager.restarts["app.service"] = RestartRules("on-failure")
+    assert warnings(house) == [
+        "warning: app.service: Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a"
+        " clean exit, so it would stay down; put Restart=always in its [Service]: see --check"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rules"),
+    [
+        ("app.service", RestartRules("always")),
+        ("app.service", RestartRules("no", force=ExitSet((0, 143), (15,)))),
+        # What USR1 makes it do, only it knows.
+        ("-s USR1 app.service", RestartRules("no")),
+        ("-s KILL app.service", RestartRules("on-failure")),
+    ],
+)
+def test_a_service_that_is_started_again_or_that_may_not_end_gets_none(
+    start: Start, arguments: str, rules: RestartRules
+) -> None:
+    house = start(f"-m 50 {arguments}")
+    house.manager.restarts["app.service"] = rules
+    assert warnings(house) == []
+
+
+def test_the_instances_of_a_template_get_one_line(start: Start) -> None:
+    house = start("-m 50 worker@*.service")
+    for number in range(5):
+        name = f"worker@{number}.service"
+        house.make(name, 10)
+        house.manager.restarts[name] = RestartRules("no")
+    house.monitor.refresh_all()
+    assert len(warnings(house)) == 1
+
+
+def test_of_a_unit_that_doesnt_exist_yet_nothing_is_said(start: Start) -> None:
+    house = start("-m 50 app.service")
+    house.manager.restarts["app.service"] = RestartRules("no")
+    house.manager.not_loaded = {"app.service"}
+    assert warnings(house) == []
+
+
+def test_a_scope_has_no_restart_and_gets_none(start: Start) -> None:
+    house = start("-m 50 app.scope")
+    house.manager.restarts["app.scope"] = RestartRules("no")
+    assert warnings(house) == []
+
+
+def test_a_service_manager_that_doesnt_answer_is_said(start: Start) -> None:
+    house = start("-m 50 app.service")
+    house.manager.failure = BusError(110, "no answer within 1 s")
+    assert warnings(house) == [
+        "warning: app.service: whether it would be started again is unknown: no answer within 1 s"
+    ]
+
+
+def test_what_only_this_needs_is_given_back_before_the_monitor_settles(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("staysdown", "restarts")
+    for name in names:  # Put back after this test, which is one process with the others.
+        module = importlib.import_module(f"memmon_systemd.{name}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(memmon_systemd, name, module)
+    house = start("-m 50 app.service")
+    house.manager.restarts["app.service"] = RestartRules("no")
+    resolver = Resolver(house.settings, {}, house.loop)
+    resolver.systemd = Systemd(house.manager, house.units)
+    resolver.warn_of_what_stays_down()
+    assert len(house.log.having("warning: app.service: Restart=no: ")) == 1
+    assert not [name for name in names if f"memmon_systemd.{name}" in sys.modules]
