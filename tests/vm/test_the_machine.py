@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+SOURCES = Path(__file__).parents[2] / "memmon_systemd"
 
 
 def output_of(*command: str) -> str:
@@ -50,7 +51,14 @@ def test_the_journal_tells_who_logged() -> None:
     assert "hello from a unit" in said.splitlines()
 
 
-def test_the_command_is_the_installed_package_and_not_the_source() -> None:
-    where = "import memmon_systemd; print(memmon_systemd.__file__)"
-    assert output_of("python3", "-P", "-c", where).startswith("/usr/local/lib/python3")
+def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
+    assert output_of("dpkg-query", "--show", "--showformat=${db:Status-Status}", "memory-monitor") == "installed"
+    # Its files are as dpkg unpacked them: anything else would be a line.
+    assert output_of("dpkg", "--verify", "memory-monitor") == ""
+    where = "import memmon_systemd; print(memmon_systemd.__path__[0])"
+    installed = Path(output_of("python3", "-P", "-c", where))
+    assert installed == Path("/usr/lib/python3/dist-packages/memmon_systemd")
+    sources = {path.name: path.read_text() for path in SOURCES.glob("*.py")}
+    assert len(sources) > 20
+    assert {path.name: path.read_text() for path in installed.glob("*.py")} == sources
     assert output_of("/usr/bin/memory-monitor", "--version").startswith("memory-monitor ")
