@@ -24,7 +24,7 @@ class ResultsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The files that came out: there is no XML of a run without tests, and no journal of one without fault."""
+    """The files that came out: no XML of a run without tests, no journal of one without fault."""
 
     xml: Path | None
     journal: Path | None

@@ -52,7 +52,8 @@ def test_the_journal_tells_who_logged() -> None:
 
 
 def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
-    assert output_of("dpkg-query", "--show", "--showformat=${db:Status-Status}", "memory-monitor") == "installed"
+    state = ("dpkg-query", "--show", "--showformat=${db:Status-Status}")
+    assert output_of(*state, "memory-monitor") == "installed"
     # Its files are as dpkg unpacked them: anything else would be a line.
     assert output_of("dpkg", "--verify", "memory-monitor") == ""
     where = "import memmon_systemd; print(memmon_systemd.__path__[0])"
