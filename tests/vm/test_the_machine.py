@@ -3,6 +3,9 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+import unitproperties
+
 CGROUPS = Path("/sys/fs/cgroup")
 SOURCES = Path(__file__).parents[2] / "memmon_systemd"
 
@@ -42,6 +45,19 @@ def test_a_user_has_a_service_manager_that_starts_units_with_memory_counted() ->
     own_memory = "cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.current"
     run = ("systemd-run", "--user", "--quiet", "--pipe", "--wait")
     assert int(as_tester(*run, "sh", "-c", own_memory)) > 0
+
+
+@pytest.mark.parametrize("unit", ["dbus.service", "user@1000.service", r"no-such\x2done@1.service"])
+def test_properties_asked_of_systemd_are_those_that_systemctl_shows(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (*unitproperties.OF_ALL_UNITS, *unitproperties.OF_SERVICES)
+    shown = output_of("systemctl", "show", unit, *(f"--property={name}" for name in names))
+    # From here on a process would be an error.
+    monkeypatch.setattr("subprocess.run", None)
+    assert unitproperties.properties_of(unit, *names) == dict(
+        line.split("=", 1) for line in shown.splitlines()
+    )
 
 
 def test_the_journal_tells_who_logged() -> None:
