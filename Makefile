@@ -1,10 +1,12 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint deb recipes clean
+.PHONY: help demo test lint deb vm recipes clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
 	@echo "make test   every check and test that this machine can run"
+	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
+	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make deb    the Debian package, in dist"
 	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
@@ -25,6 +27,10 @@ lint:
 deb:
 	@bash .ci/setup deb
 	@/usr/bin/python3 packaging/build_deb.py
+
+vm:
+	@bash .ci/setup test
+	@.venv/bin/python .ci/test.py $${TEST:+--test "$$TEST"} $(if $(SUITE),vm-$(SUITE),vm-bookworm vm-trixie)
 
 recipes:
 	@bash .ci/setup test
