@@ -1,35 +1,62 @@
 """What is shipped for those who don't want root: the drop-in with its polkit rule, and the user's unit."""
 
-import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from kit import Leaky, Service, eventually, messages, property_of, run, write_unit
+import pytest
+from kit import Leaky, Service, eventually, run
+from shipped import SHIPPED, Shipped, exposure_of, start
 
-SHIPPED = Path(__file__).parents[2] / "units"
 RULES = Path("/etc/polkit-1/rules.d/memory-monitor.rules")
 
 
-def test_a_static_user_with_a_polkit_rule_may_signal_its_one_unit() -> None:
-    monitor = "memory-monitor@ruled.service"
+@pytest.fixture(scope="module")
+def drop_in() -> Iterator[str]:
+    """unprivileged.conf, its user, and the polkit rule for ruled.service."""
     run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "memory-monitor")
-    RULES.write_text(
-        Path(SHIPPED, "memory-monitor.rules").read_text().replace("myapp.service", "ruled.service")
-    )
-    write_unit(f"{monitor}.d/unprivileged.conf", Path(SHIPPED, "unprivileged.conf").read_text())
+    rule = Path(SHIPPED, "memory-monitor.rules").read_text()
+    RULES.write_text(rule.replace("myapp.service", "ruled.service"))
     run("systemctl", "restart", "polkit.service")
+    yield Path(SHIPPED, "unprivileged.conf").read_text()
+    RULES.unlink()
+
+
+def test_a_static_user_with_a_polkit_rule_may_signal_its_one_unit(drop_in: str) -> None:
+    monitor = Shipped("ruled", drop_in=drop_in)
     with Service("ruled.service", restart=True, properties=("MemoryMax=40M",)) as service:
-        run("systemctl", "start", monitor)
+        start(monitor)
         service.tell("grow 35")
         service.wait_for("started", 2)
-        (line,) = [line for line in messages(monitor) if line.startswith("ruled.service: signalled: ")]
+        (line,) = monitor.lines_with(r"^ruled\.service: signalled: ")
         assert line.endswith("sent SIGTERM to the main process (KillUnit)")
-        assert not [line for line in messages(monitor) if line.startswith("warning: ")]
-        report = run("systemd-analyze", "security", "--no-pager", monitor)
-        print("\n".join(line for line in report.splitlines() if line.startswith(("✗", "→"))))
-        (exposure,) = re.findall(r"Overall exposure level for .*: (\d+\.\d)", report)
-        assert float(exposure) <= 0.3
-    eventually(lambda: property_of(monitor, "ActiveState") == "inactive", "the monitor ends")
+        assert not monitor.lines_with("^warning: ")
+        assert exposure_of(monitor.unit) <= 0.3
+    monitor.wait_until_ended()
+
+
+def test_what_polkit_refuses_goes_by_pidfd_where_the_user_is_the_same(drop_in: str) -> None:
+    monitor = Shipped("unruled", "SIGNAL=SIGUSR1\n", drop_in)
+    foreign = Shipped("foreign", "SIGNAL=SIGUSR1\n", drop_in)
+    own = ("MemoryMax=40M", "User=memory-monitor")
+    with (
+        Service("unruled.service", properties=own) as service,
+        Service("foreign.service", properties=("MemoryMax=40M",)) as another,
+    ):
+        start(monitor, foreign)
+        service.tell("grow 35")
+        another.tell("grow 35")
+        service.wait_for("SIGUSR1")
+        took_s = service.times_s("SIGUSR1")[0] - service.times_s("grow 35")[0]
+        print(f"by pidfd {took_s:.2f} s after the growth")
+        line = monitor.wait_for(r"^unruled\.service: signalled: ")
+        assert f"sent SIGUSR1 to process {service.pid} by pidfd (KillUnit: " in line
+        assert "polkit rule" in line
+        foreign.wait_for(r"^foreign\.service: not signalled: .*: run as root, as that user, or with CAP_KILL")
+        assert "SIGUSR1" not in another.said
+        assert monitor.process["NRestarts"] == foreign.process["NRestarts"] == "0"
+    monitor.wait_until_ended()
+    foreign.wait_until_ended()
 
 
 def test_a_user_monitors_an_own_service_by_an_own_unit() -> None:

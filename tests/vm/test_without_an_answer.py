@@ -1,0 +1,146 @@
+"""D-Bus, systemd and the journal fail under the shipped unit: the signal goes out all the same, and in time.
+
+The service is like a container: its processes are in subgroups of its cgroup.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+from kit import eventually, properties_of, property_of, run, silent_bus
+from shipped import Monitored, Shipped, start, stop
+
+IN_TIME_S = 1.5
+"""What is promised on real hardware: the deadline of D-Bus, and a look."""
+TIMES_SLOWER = 4
+"""As the emulated machine is on a busy host at its worst, where most of the time is the deadline's."""
+DBUS = ("dbus.socket", "dbus.service")
+JOURNALD = (
+    *("systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"),
+    "systemd-journald.service",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The service, and the monitor of it, both of which run."""
+
+    service: Monitored
+    monitor: Shipped
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """A service that says its signals, and the shipped monitor of it, with another signal than SIGTERM."""
+    service = Monitored("answerless", service="MemoryMax=60M\nDelegate=yes\n")
+    monitor = Shipped("answerless", "MAX_MEMORY=30\nSIGNAL=SIGUSR1\n")
+    start(service)
+    subgroup = service.cgroup / "payload"
+    subgroup.mkdir()
+    (subgroup / "cgroup.procs").write_text(str(service.pid))
+    start(monitor)
+    yield Pair(service, monitor)
+    stop(monitor, service)
+
+
+@contextmanager
+def stopped_bus() -> Iterator[None]:
+    """No D-Bus, and nobody that would start it."""
+    run("systemctl", "stop", *DBUS)
+    try:
+        yield
+    finally:
+        run("systemctl", "start", *DBUS)
+
+
+@contextmanager
+def restarted_bus() -> Iterator[None]:
+    """Another D-Bus than the monitor is connected to."""
+    run("systemctl", "restart", "dbus.service")
+    yield
+
+
+@contextmanager
+def killed_bus() -> Iterator[None]:
+    """D-Bus as it is just after it crashed."""
+    os.kill(int(property_of("dbus.service", "MainPID")), signal.SIGKILL)
+    yield
+    eventually(lambda: property_of("dbus.service", "ActiveState") == "active", "D-Bus is back")
+
+
+@contextmanager
+def reexecuted_systemd() -> Iterator[None]:
+    """PID 1 as after an upgrade of systemd."""
+    run("systemctl", "daemon-reexec")
+    yield
+
+
+@contextmanager
+def stopped_journal() -> Iterator[None]:
+    """No journald, and no socket of it."""
+    run("systemctl", "stop", *JOURNALD)
+    try:
+        yield
+    finally:
+        run("systemctl", "start", *JOURNALD)
+
+
+@contextmanager
+def silent_journal() -> Iterator[None]:
+    """A journald that reads nothing."""
+    journald = int(property_of("systemd-journald.service", "MainPID"))
+    os.kill(journald, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(journald, signal.SIGCONT)
+
+
+FAILURES: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "D-Bus is silent": silent_bus,
+    "D-Bus is down": stopped_bus,
+    "D-Bus was restarted": restarted_bus,
+    "D-Bus crashed": killed_bus,
+    "PID 1 executed itself again": reexecuted_systemd,
+    "journald is down": stopped_journal,
+    "journald is silent": silent_journal,
+}
+BY_PIDFD = ("D-Bus is silent", "D-Bus is down")
+UNHEARD = ("journald is down",)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_signal_goes_out_in_time(pair: Pair, failure: str) -> None:
+    service, monitor = pair.service, pair.monitor
+    before, signals = monitor.process, service.said.count("SIGUSR1")
+    lines = len(monitor.lines_with(": signalled: "))
+    with FAILURES[failure]():
+        service.tell("grow 40")
+        service.wait_for("SIGUSR1", signals + 1)
+    took_s = service.times_s("SIGUSR1")[-1] - service.times_s("grow 40")[-1]
+    print(f"{failure}: SIGUSR1 {took_s:.2f} s after the growth")
+    assert took_s < IN_TIME_S * TIMES_SLOWER
+    service.tell("free")
+    monitor.wait_for_status(r"answerless\.service: ok: within again: ")
+    assert service.said.count("SIGUSR1") == signals + 1
+    assert monitor.process == before
+    if failure in UNHEARD:
+        assert monitor.lines_with("dropped because nobody read")
+    else:
+        line = monitor.wait_for(": signalled: ", lines + 1)
+        print(line)
+        if failure in BY_PIDFD:
+            assert f": sent SIGUSR1 to process {service.pid} by pidfd (" in line
+
+
+def test_the_watchdog_never_fired_and_nothing_went_wrong(pair: Pair) -> None:
+    assert properties_of(pair.monitor.unit, "NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
+    assert not pair.monitor.lines_with("not signalled|error|Traceback")
+    service, monitor = pair.service, pair.monitor
+    service.tell("grow 40")
+    line = monitor.wait_for(r": signalled: .*\(KillUnit\)$")
+    assert line, "once everything is well again, systemd is asked again"
+    service.tell("free")
