@@ -14,6 +14,7 @@ install_package() {
     ln -s /usr/local/bin/memory-monitor /usr/bin/memory-monitor || return
     if compgen -G "$repo/units/*.service" >/dev/null; then
         install -m 644 "$repo"/units/*.service /usr/lib/systemd/system/ || return
+        install -m 644 "$repo"/units/user/*.service /usr/lib/systemd/user/ || return
         systemctl daemon-reload
     fi
 }

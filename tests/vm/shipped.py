@@ -8,13 +8,16 @@ from kit import DEADLINE_S, UNITS, Leaky, eventually, journal, properties_of, pr
 
 SHIPPED: Final = Path(__file__).parents[2] / "units"
 CONFIGURATION: Final = Path("/etc/memory-monitor")
-DROP_INS: Final = UNITS / "memory-monitor@.service.d"
+USER_UNITS: Final = Path("/run/systemd/user")
 RESTARTS: Final = "Restart=always\nRestartSec=100ms\n"
 
 
 def be_strict() -> None:
-    """From now on a system call that the shipped unit forbids kills its monitor: EPERM may go unnoticed."""
-    write_unit("memory-monitor@.service.d/tests.conf", "[Service]\nSystemCallErrorNumber=kill\n")
+    """From now on a system call that the shipped units forbid kills the monitor: EPERM may go unnoticed."""
+    for units in (UNITS, USER_UNITS):
+        drop_in = units / "memory-monitor@.service.d" / "tests.conf"
+        drop_in.parent.mkdir(parents=True, exist_ok=True)
+        drop_in.write_text("[Service]\nSystemCallErrorNumber=kill\n")
     run("systemctl", "daemon-reload")
 
 

@@ -1,12 +1,11 @@
 """What is shipped for those who don't want root: the drop-in with its polkit rule, and the user's unit."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kit import Leaky, Service, eventually, run
-from shipped import SHIPPED, Shipped, exposure_of, start
+from shipped import SHIPPED, USER_UNITS, Shipped, exposure_of, start
 
 RULES = Path("/etc/polkit-1/rules.d/memory-monitor.rules")
 
@@ -61,18 +60,23 @@ def test_what_polkit_refuses_goes_by_pidfd_where_the_user_is_the_same(drop_in: s
 
 def test_a_user_monitors_an_own_service_by_an_own_unit() -> None:
     as_tester = ("runuser", "-u", "tester", "--", "env", "XDG_RUNTIME_DIR=/run/user/1000")
-    units = Path("/run/systemd/user")
-    units.mkdir(exist_ok=True)
-    shutil.copy(Path(SHIPPED, "user", "memory-monitor@.service"), units)
     leaky = Leaky("homely")
-    Path(units, "homely.service").write_text(
+    Path(USER_UNITS, "homely.service").write_text(
         f"[Service]\nExecStart={leaky.exec_line()}\nMemoryMax=40M\nRestart=always\nRestartSec=100ms\n"
     )
     systemctl = (*as_tester, "systemctl", "--user")
+    run(*systemctl, "daemon-reload")
     run(*systemctl, "enable", "--runtime", "--now", "memory-monitor@homely.service")
     run(*systemctl, "start", "homely.service")
-    leaky.tell("grow 35")
-    leaky.wait_for("started", 2)
+
+    def shown(name: str) -> str:
+        return run(*systemctl, "show", f"--property={name}", "--value", "memory-monitor@homely.service")
+
+    process = shown("MainPID")
+    for restarts in (1, 2):
+        leaky.tell("grow 35")
+        leaky.wait_for("started", restarts + 1)
+    assert shown("MainPID") == process
     run(*systemctl, "stop", "homely.service")
-    shown = (*systemctl, "show", "--property=ActiveState", "--value", "memory-monitor@homely.service")
-    eventually(lambda: run(*shown) == "inactive", "the monitor ends")
+    eventually(lambda: shown("ActiveState") == "inactive", "the monitor ends")
+    assert shown("Result") == "success"

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
-from kit import eventually, properties_of, property_of, run, silent_bus
+from kit import eventually, properties_of, property_of, run, silent_bus, waits_of
 from shipped import Monitored, Shipped, start, stop
 
 IN_TIME_S = 1.5
@@ -144,3 +144,15 @@ def test_the_watchdog_never_fired_and_nothing_went_wrong(pair: Pair) -> None:
     line = monitor.wait_for(r": signalled: .*\(KillUnit\)$")
     assert line, "once everything is well again, systemd is asked again"
     service.tell("free")
+
+
+def test_while_nobody_can_say_whether_its_target_has_stopped_it_says_so_once(pair: Pair) -> None:
+    service, monitor = pair.service, pair.monitor
+    with stopped_bus():
+        run("systemctl", "stop", service.unit)
+        monitor.wait_for(r"^answerless\.service: waiting: it stopped$")
+        waits = waits_of(monitor.pid)
+        # Once a second.
+        eventually(lambda: waits_of(monitor.pid) >= waits + 5, "it asks several times")
+        assert len(monitor.lines_with("can't say whether answerless.service has stopped for good")) == 1
+    monitor.wait_until_ended()
