@@ -148,6 +148,8 @@ class StandInManager(Manager):
         return self.invocations.get(unit.name, self.usual)
 
     def has_stopped(self, unit: Unit) -> bool:
+        if self.failure:
+            raise self.failure
         return unit.name in self.stopped
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
