@@ -41,7 +41,7 @@ def crowd() -> Iterator[Crowd]:
         write_unit(f"worker@{number}.service.d/leaky.conf", execute)
     write_unit("crowd.slice", "[Slice]\n")
     boxed = Monitored("boxed", "child", service=f"Delegate=yes\n{RESTARTS}")
-    stubborn = Monitored("stubborn", "ignore", "grow 40", service="TimeoutStopSec=3\n")
+    stubborn = Monitored("stubborn", "ignore", "grow 40", service=f"TimeoutStopSec=3\n{RESTARTS}")
     slow = Monitored("slow", service=RESTARTS)
     monitor = Shipped.of_many("crowd", PATTERNS, "MAX_MEMORY=30\n")
     scope = Leaky("crowd-scope")
@@ -52,8 +52,7 @@ def crowd() -> Iterator[Crowd]:
         slow.tell(f"drain {DRAIN_S}")
         slow.tell("grow 40")
         yield Crowd(monitor, workers, scope, boxed, stubborn, slow)
-        run("systemctl", "kill", "--signal=KILL", stubborn.unit)
-        stop(monitor, boxed, slow)
+        stop(monitor, boxed, stubborn, slow)
         run("systemctl", "stop", "worker@*.service", "crowd.scope")
         scope_process.wait()
 

@@ -85,7 +85,7 @@ def test_the_journal_of_the_target_shows_each_signal_with_its_fields() -> None:
 
 
 def asked() -> list[dict[str, str]]:
-    entries = journal("--unit=shipped.service", "SYSLOG_IDENTIFIER=memory-monitor")
+    entries = journal("--unit=shipped.service", f"_PID={MONITOR.pid}")
     return [entry for entry in entries if re.fullmatch(ASKED, entry["MESSAGE"])]
 
 
@@ -163,10 +163,14 @@ def test_its_file_changes_threshold_signal_and_options() -> None:
 
 def test_systemctl_edit_changes_it_too() -> None:
     monitor = Shipped("edited")
-    Path("/var/tmp/edited.conf").write_text("[Service]\nEnvironment=MAX_MEMORY=123\n")
+    # The file to edit is the last argument.
+    editor = Path("/var/tmp/editor")
+    edited = r"[Service]\nEnvironment=MAX_MEMORY=123\n"
+    editor.write_text(f"#!/bin/sh\nfor file; do :; done\nprintf '{edited}' >$file\n")
+    editor.chmod(0o755)
     with Service("edited.service"):
-        # It takes a terminal, and an editor.
-        edit = f"SYSTEMD_EDITOR='cp /var/tmp/edited.conf' systemctl edit --runtime {monitor.unit}"
+        # It wants a terminal.
+        edit = f"SYSTEMD_EDITOR={editor} systemctl edit --runtime {monitor.unit}"
         run("script", "--quiet", "--return", "--command", edit, "/dev/null")
         start(monitor)
         assert re.fullmatch(r"edited\.service: ok: .* of 123 MiB", monitor.status)
