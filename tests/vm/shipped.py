@@ -9,6 +9,10 @@ from kit import DEADLINE_S, UNITS, Leaky, eventually, journal, properties_of, pr
 SHIPPED: Final = Path(__file__).parents[2] / "units"
 CONFIGURATION: Final = Path("/etc/memory-monitor")
 USER_UNITS: Final = Path("/run/systemd/user")
+IN_TIME_S: Final = 1.5
+"""What is promised on real hardware where systemd doesn't answer: a look, and the deadline of D-Bus."""
+TIMES_SLOWER: Final = 4
+"""The emulated machine, on a busy host: ten times, but for the deadline, which is most of that time."""
 RESTARTS: Final = "Restart=always\nRestartSec=100ms\n"
 
 
@@ -138,6 +142,13 @@ def stop(*what: Monitored | Shipped) -> None:
     """Stops all of these at the same time; the monitors first, which would only ask."""
     run("systemctl", "stop", *(one.unit for one in what if isinstance(one, Shipped)))
     run("systemctl", "stop", *(one.unit for one in what if isinstance(one, Monitored)))
+
+
+def assert_in_time(why: str, service: Leaky, order: str, name: str) -> None:
+    """The last signal of this name came soon after the order that was the last; prints how soon."""
+    took_s = service.times_s(name)[-1] - service.times_s(order)[-1]
+    print(f"{why}: {name} {took_s:.2f} s after {order!r}")
+    assert 0 <= took_s < IN_TIME_S * TIMES_SLOWER
 
 
 def exposure_of(unit: str) -> float:
