@@ -41,7 +41,8 @@ class UnitActor:
     ) -> Outcome:
         """Signal or restart a unit whose cgroup is `directory`; raises nothing.
 
-        While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees.
+        While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees. A bus that
+        is lost has a pause of its own.
         """
         trouble = backoff.why
         if backoff.is_due(now_s):
@@ -54,7 +55,8 @@ class UnitActor:
                 trouble = str(error) + (
                     f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
                 )
-                backoff.failed(now_s, trouble)
+                if error.was_answered:
+                    backoff.failed(now_s, trouble)
             else:
                 backoff.worked()
                 return Outcome(done=True, what=done)
