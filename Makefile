@@ -1,10 +1,11 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint deb recipes clean
+.PHONY: help demo test bench lint deb recipes clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
 	@echo "make test   every check and test that this machine can run"
+	@echo "make bench  what it costs, in one table (as root; 20 minutes on a machine that is quiet)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make deb    the Debian package, in dist"
 	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
@@ -17,6 +18,10 @@ demo:
 test:
 	@bash .ci/setup test
 	@.venv/bin/python .ci/test.py
+
+bench:
+	@bash .ci/setup bench
+	@.venv/bin/python -m tests.bench.main
 
 lint:
 	@bash .ci/setup

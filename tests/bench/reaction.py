@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.gauging import Spread
-from tests.bench.subjects import monitor
+from tests.bench.subjects import COMMAND, monitor
 from tests.bench.table import Row, held_against
 
 INTERVAL_S: Final = 2.0
 MOST_OVERSHOOT_MS: Final = 60.0
-SIGNAL_DEADLINE_S: Final = 60.0
+# Before other users' programs, which may keep this machine busy: else their time slices are what is measured.
+FIRST_IN_LINE: Final = ("nice", "-n", "-20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _run(directory: Path, leak: Path, case: Leak) -> Caught:
     name = "mmbench-leak"
     # The memory to start from: it takes 1 s to the limit, and more for the slow ones, which start high.
     base_mib = max(4, case.limit_mib - int(case.mb_per_s / 1.048576))
-    command = (str(leak), name, str(base_mib), str(case.limit_mib), str(case.mb_per_s))
+    command = (*FIRST_IN_LINE, str(leak), name, str(base_mib), str(case.limit_mib), str(case.mb_per_s))
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
@@ -86,7 +87,7 @@ def _run(directory: Path, leak: Path, case: Leak) -> Caught:
         try:
             _expect(process.stdout, "ready")
             options = ("-m", str(case.limit_mib), "-i", f"{INTERVAL_S:g}")
-            with monitor(directory, *options, name):
+            with monitor(directory, *options, name, command=(*FIRST_IN_LINE, *COMMAND)):
                 process.stdin.write(f"{random.uniform(0, INTERVAL_S * 1000):.0f}\n")
                 _, late_ms, over_bytes, _, lag_ms = _expect(process.stdout, "signalled")
         finally:
