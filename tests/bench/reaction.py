@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.gauging import Spread
-from tests.bench.subjects import COMMAND, monitor
+from tests.bench.subjects import COMMAND, FIRST_IN_LINE, monitor
 from tests.bench.table import Row, held_against
 
 INTERVAL_S: Final = 2.0
 MOST_OVERSHOOT_MS: Final = 60.0
-# Before other users' programs, which may keep this machine busy: else their time slices are what is measured.
-FIRST_IN_LINE: Final = ("nice", "-n", "-20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def _rows_of(case: Leak, caught: list[Caught]) -> list[Row]:
     growth_mb_s = case.limit_mib * 1.048576 / INTERVAL_S
     what = f"{case.mb_per_s:,} MB/s"
     how = (
-        f"{case.runs} runs at random phase, -i 2 -m {case.limit_mib}, so --growth is {growth_mb_s:.0f} MB/s;"
+        f"{case.runs} runs at random phase, -i 2 -m {case.limit_mib}, so --growth is {growth_mb_s:.0f} MB/s; nice -20;"
         " median (least to greatest)"
     )
     at = f"overshoot, {what}" if case.within_growth else f"overshoot, {what}, faster than --growth"
