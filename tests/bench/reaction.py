@@ -59,8 +59,8 @@ def _rows_of(case: Leak, caught: list[Caught]) -> list[Row]:
     growth_mb_s = case.limit_mib * 1.048576 / INTERVAL_S
     what = f"{case.mb_per_s:,} MB/s"
     how = (
-        f"{case.runs} runs at random phase, -i 2 -m {case.limit_mib}, so --growth is {growth_mb_s:.0f} MB/s; nice -20;"
-        " median (least to greatest)"
+        f"{case.runs} runs at random phase, -i 2 -m {case.limit_mib}, so --growth is {growth_mb_s:.0f} MB/s;"
+        " nice -20; median (least to greatest)"
     )
     at = f"overshoot, {what}" if case.within_growth else f"overshoot, {what}, faster than --growth"
     value = f"{overshoot.text(' ms')} of leak, {over.text(' MB')}"
