@@ -1,5 +1,5 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint deb vm recipes clean
+.PHONY: help demo test vm bench lint deb recipes clean
 .NOTPARALLEL:
 
 help:
@@ -7,6 +7,7 @@ help:
 	@echo "make test   every check and test that this machine can run"
 	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
 	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
+	@echo "make bench  what it costs, in one table (as root; 20 minutes on a machine that is quiet)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make deb    the Debian package, in dist"
 	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
@@ -19,6 +20,10 @@ demo:
 test:
 	@bash .ci/setup test
 	@.venv/bin/python .ci/test.py
+
+bench:
+	@bash .ci/setup bench
+	@.venv/bin/python -m tests.bench.main
 
 lint:
 	@bash .ci/setup
