@@ -1,12 +1,13 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint recipes clean
+.PHONY: help demo test lint recipes picture clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
 	@echo "make test   every check and test that this machine can run"
 	@echo "make lint   ruff and mypy alone"
-	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
+	@echo "make recipes  runs the recipes of docs, in a machine of their own (7 min; not in make test)"
+	@echo "make picture  draws docs/leak.svg again"
 	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
 
 demo:
@@ -24,6 +25,11 @@ lint:
 recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
+
+picture:
+	@bash .ci/setup
+	@.venv/bin/pip install --quiet -e '.[docs]'
+	@.venv/bin/python docs/picture/draw.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
