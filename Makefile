@@ -1,5 +1,5 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test vm bench lint deb recipes clean
+.PHONY: help demo test vm bench lint deb recipes picture clean
 .NOTPARALLEL:
 
 help:
@@ -10,7 +10,8 @@ help:
 	@echo "make bench  what it costs, in one table (as root; 20 minutes on a machine that is quiet)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
+	@echo "make recipes  runs the recipes of docs, in a machine of their own (7 min; not in make test)"
+	@echo "make picture  draws docs/leak.svg again"
 	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
 
 demo:
@@ -40,6 +41,11 @@ vm:
 recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
+
+picture:
+	@bash .ci/setup
+	@.venv/bin/pip install --quiet -e '.[docs]'
+	@.venv/bin/python docs/picture/draw.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
