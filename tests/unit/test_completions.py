@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cli import _parser
+from memmon_systemd.arguments import _parser
 from memmon_systemd.settings import KillWhom, Metric, NameKind
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"

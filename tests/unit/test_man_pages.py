@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cli import _parser
+from memmon_systemd.arguments import _parser
 from memmon_systemd.policy import State
 from memmon_systemd.report import Event
 from memmon_systemd.settings import KillWhom, Metric, NameKind
