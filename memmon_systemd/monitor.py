@@ -61,7 +61,6 @@ class Monitor:
         self._ping_due_s = 0.0 if notifier.watchdog_s else NEVER
         self._sources_due_s = self._sources_soon_s = 0.0
         self._sources_early_s = settings.interval_s * EARLY
-        self._sweep_due = False
         self._verbose = settings.verbosity > 0
         self.stopping = False
         self.why_stopped = ""
@@ -106,6 +105,7 @@ class Monitor:
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
+        if self._roster.has_changed:
             self._sweep()
         due_s = self._sources_due_s
         target = self._roster.first
@@ -119,7 +119,7 @@ class Monitor:
             if target.due_s < due_s:
                 due_s = target.due_s
             target = target.next
-        if self._sweep_due:
+        if self._roster.has_changed:
             self._sweep()
         if now_s >= self._ping_due_s:
             self._notifier.watchdog()
@@ -146,6 +146,7 @@ class Monitor:
 
     def _refresh_sources(self, now_s: float) -> None:
         soon_s = now_s + self._sources_early_s
+        due_s = NEVER
         for source in self._sources:
             if source.due_s <= soon_s:
                 try:
@@ -153,14 +154,13 @@ class Monitor:
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
                     source.due_s = 0.0  # Anew: what it had been told is lost.
                     self._report.bug(error)
-        again_s = now_s + self._settings.interval_s
-        self._sources_due_s = min(source.due_s or again_s for source in self._sources)
-        self._sources_soon_s = self._sources_due_s - self._sources_early_s
+            due_s = min(due_s, source.due_s or now_s + self._settings.interval_s)
+        self._sources_due_s = due_s
+        self._sources_soon_s = due_s - self._sources_early_s
         if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
 
     def _sweep(self) -> None:
-        self._sweep_due = False
         self._roster.sweep()
         self._status.choose(self._roster)
 
@@ -183,7 +183,7 @@ class Monitor:
         target.look_in(self._settings.interval_s, now_s)
         if rung is GONE:
             target.lost(now_s)
-            self._sweep_due = True
+            self._roster.has_changed = True
             self._sources_due_s = self._sources_soon_s = 0.0
             return
         if rung is UNREADABLE:
@@ -208,7 +208,7 @@ class Monitor:
         elif target.state is State.SIGNALLED and not target.is_same():
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
-            self._sweep_due = True
+            self._roster.has_changed = True
         self._status.outdate()
         if target.state is State.OK:
             target.look_in(rung.wait_s, now_s)
@@ -221,14 +221,14 @@ class Monitor:
         """Ask the target to go, unless it is another one by now or a second reading is within."""
         if not target.is_same():
             target.enter(State.OK, now_s)
-            self._sweep_due = True
+            self._roster.has_changed = True
             return
         # The question can take a second, and be cut short by the signal that ends the monitor.
         if self.stopping or gauge.look_closer() is not OVER:
             return
         outcome = self._would() if self._settings.dry_run else target.act(now_s)
         if target.ended:
-            self._sweep_due = True
+            self._roster.has_changed = True
         elif outcome.done:
             target.failure = ""
             target.enter(State.SIGNALLED, now_s)

@@ -23,15 +23,17 @@ class OwnerSource(NamedProcesses):
     def refresh(self, now_s: float) -> None:
         """Find new processes and forget the ended ones, whose PIDs may come again."""
         self._held = [process for process in self._held if not self._is_ended(process)]
-        for process in self._open_new(now_s):
-            self._held.append(process)
-            if not self._units.add_owner_of(process.pid):
-                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
-        self._say_whether_waiting(not self._held)
+        super().refresh(now_s)
 
     def has_targets(self) -> bool:
         """Whether there is such a process now."""
         return bool(self._held)
+
+    def _begin_all(self, processes: list[Process], now_s: float) -> None:
+        for process in processes:
+            self._held.append(process)
+            if not self._units.add_owner_of(process.pid):
+                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
 
     def _is_ended(self, process: Process) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 
 from memmon_systemd import cgroup
 from memmon_systemd.cgroup import Hierarchy
@@ -54,7 +55,7 @@ class ProcessTarget(Target):
         self._source.process_ended(self)
 
 
-class NamedProcesses:
+class NamedProcesses(ABC):
     """The processes that one NAME stands for, as a source finds them."""
 
     def __init__(self, name: str, settings: Settings, table: ProcessTable, loop: Loop) -> None:
@@ -72,16 +73,29 @@ class NamedProcesses:
         """Never: another process of that name may start at any time."""
         return False
 
-    def _open_new(self, now_s: float) -> list[Process]:
-        """Those that are new, each held."""
+    def refresh(self, now_s: float) -> None:
+        """Find those that are new. With none it is one read of /proc/loadavg, and few Python frames."""
         self.due_s = now_s + self.settings.interval_s
         try:
             found = self._finder.find(now_s)
         except OSError as error:
             self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
-            return []
-        if not found:
-            return []
+            return
+        if found:
+            self._begin_all(self._opened(found), now_s)
+        if self._said_waiting is self.has_targets():
+            self._say_whether_waiting()
+
+    @abstractmethod
+    def has_targets(self) -> bool:
+        """Whether there is such a process now."""
+
+    @abstractmethod
+    def _begin_all(self, processes: list[Process], now_s: float) -> None:
+        """Take up what was found."""
+
+    def _opened(self, found: list[int]) -> list[Process]:
+        """Each held, but for those that are none of the monitor's business."""
         untouchable = self._table.ancestors()
         opened: list[Process] = []
         for pid in found:
@@ -96,7 +110,8 @@ class NamedProcesses:
                 self._finder.forget(pid)  # It ended meanwhile; its PID may come again.
         return opened
 
-    def _say_whether_waiting(self, waits: bool) -> None:
+    def _say_whether_waiting(self) -> None:
+        waits = not self.has_targets()
         if waits and not self._said_waiting:
             self._loop.report.waiting(self._name, None, "there is no process of that name")
         self._said_waiting = waits
@@ -119,13 +134,11 @@ class PrefixSource(NamedProcesses):
         self._is_share = isinstance(settings.max_memory, Share)
         self._targets: dict[int, ProcessTarget] = {}
 
-    def refresh(self, now_s: float) -> None:
-        """Find new processes."""
-        for process in self._open_new(now_s):
+    def _begin_all(self, processes: list[Process], now_s: float) -> None:
+        for process in processes:
             if self._loop.waiter.ended:
                 return
             self._begin(process, now_s)
-        self._say_whether_waiting(not self._targets)
 
     def has_targets(self) -> bool:
         """Whether there is such a process now."""
@@ -155,7 +168,7 @@ class PrefixSource(NamedProcesses):
         target.process.close()
         self._targets.pop(target.process.pid, None)
         self._finder.forget(target.process.pid)
-        self._say_whether_waiting(not self._targets)
+        self._say_whether_waiting()
 
     def _begin(self, process: Process, now_s: float) -> None:
         settings = self.settings

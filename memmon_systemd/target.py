@@ -110,19 +110,23 @@ class Wakeable(Protocol):
 class Roster:
     """All targets, as a linked list: walking it makes no iterator, so it calls no allocator."""
 
-    __slots__ = ("first",)
+    __slots__ = ("first", "has_changed")
 
     def __init__(self) -> None:
         """Nobody yet."""
         self.first: Target | None = None
+        self.has_changed = True
+        """Whether a target came, or may have ended, since the last sweep."""
 
     def add(self, target: Target) -> None:
         """Put a target in front."""
+        self.has_changed = True
         target.next = self.first
         self.first = target
 
     def sweep(self) -> None:
         """Let go of every target that has ended."""
+        self.has_changed = False
         kept: Target | None = None
         target, self.first = self.first, None
         while target is not None:

@@ -164,7 +164,7 @@ class UnitWatch:
     def _let_go(self, target: UnitTarget) -> None:
         """Forget a unit that only a pattern named; the next of that name is a new target."""
         if target.name not in self._exact:
-            target.ended = True
+            target.ended = self._context.loop.roster.has_changed = True
             del self._targets[target.name]
             self._owners.discard(target.name)
 
