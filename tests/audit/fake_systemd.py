@@ -122,9 +122,12 @@ class FakeSystemd:
             "ActiveState": lambda: ("s", "active" if (self.top / unit).exists() else "inactive"),
             "Job": lambda: ("(uo)", (0, "/")),
             "InvocationID": lambda: ("ay", self._invocation(unit)),
+            "Restart": lambda: ("s", "always"),
             "MainPID": lambda: ("u", self._main_pid(unit)),
             "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
         }
+        if name not in found:
+            return new_error(call, f"{_ERROR}.UnknownProperty", "s", (f"no {name} here",))
         return new_method_return(call, "v", (found[name](),))
 
     def _invocation(self, unit: str) -> bytes:
