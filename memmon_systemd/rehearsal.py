@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from itertools import count
@@ -128,6 +129,8 @@ def walk_the_machine(settings: Settings) -> None:
     process.close()
     with suppress(OSError):
         table.open(2**22 + 1)  # No PID is as high; the way of a process that has ended.
+    for number in errno.errorcode:
+        os.strerror(number)  # The C library has these texts on three pages, and any error may come.
 
 
 def walk_the_cgroup(settings: Settings) -> None:

@@ -95,7 +95,7 @@ class FakeSystemd:
             return new_method_return(call, "o", (_UNIT_PATHS + _escaped(call.body[0]),))
         if method == "GetUnit":
             if call.body[0] != "-.slice":
-                return new_error(call, f"{MANAGER}.NoSuchUnit", "s", (f"Unit {call.body[0]} not loaded.",))
+                return _no_such_unit(call)
             return new_method_return(call, "o", (_UNIT_PATHS + "_2d_2eslice",))
         if method == "KillUnit":
             return self._kill(call)
@@ -104,7 +104,7 @@ class FakeSystemd:
     def _kill(self, call: Message) -> Message | None:
         unit, whom, number = call.body
         if not (self.top / unit).exists():
-            return new_error(call, f"{MANAGER}.NoSuchUnit", "s", (f"Unit {unit} not loaded.",))
+            return _no_such_unit(call)
         self.kills.append((unit, whom, number))
         if self.answer is Answer.REFUSES:
             return new_error(call, f"{_ERROR}.AccessDenied", "s", ("not today",))
@@ -122,6 +122,7 @@ class FakeSystemd:
             "ActiveState": lambda: ("s", "active" if (self.top / unit).exists() else "inactive"),
             "Job": lambda: ("(uo)", (0, "/")),
             "InvocationID": lambda: ("ay", self._invocation(unit)),
+            "Restart": lambda: ("s", "always"),
             "MainPID": lambda: ("u", self._main_pid(unit)),
             "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
             "Restart": lambda: ("s", "always"),
@@ -130,6 +131,8 @@ class FakeSystemd:
             "RestartForceExitStatus": lambda: ("(aiai)", ([], [])),
             "RemainAfterExit": lambda: ("b", False),
         }
+        if name not in found:
+            return new_error(call, f"{_ERROR}.UnknownProperty", "s", (f"no {name} here",))
         return new_method_return(call, "v", (found[name](),))
 
     def _invocation(self, unit: str) -> bytes:
@@ -142,6 +145,10 @@ class FakeSystemd:
         with suppress(FileNotFoundError):
             return int((self.top / unit / "cgroup.procs").read_text() or 0)
         return 0
+
+
+def _no_such_unit(call: Message) -> Message:
+    return new_error(call, f"{MANAGER}.NoSuchUnit", "s", (f"Unit {call.body[0]} not loaded.",))
 
 
 @contextmanager

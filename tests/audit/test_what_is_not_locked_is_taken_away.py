@@ -184,7 +184,6 @@ def walk_of_units(
 WalkOfUnits = Callable[[str], tuple[int, Asked]]
 
 
-@pytest.mark.xfail(reason="not rehearsed: libsystemd's texts of a lost connection", strict=True)
 def test_what_was_rehearsed_of_units_suffices_even_when_all_of_start_up_is_evicted(
     walk_of_units: WalkOfUnits, record: Record
 ) -> None:
