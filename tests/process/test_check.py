@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,17 @@ def test_of_several_names_those_that_there_are_are_reported(start_leaker: Start)
     assert done.returncode == 4
     assert f"{NAME}: 1 process (--as process)\n" in done.stdout
     assert f"'{MINE}-none': no process" in done.stderr
+
+
+def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
+    leaker = start_leaker(NAME)
+    shell = f'printf {NAME} >/proc/$$/comm; "$@"; exit $?'
+    done = check("-m", "20", NAME, prefix=("sh", "-c", shell, "sh"))
+    assert re.fullmatch(
+        r"warning: process \d+ is left out: it is memory-monitor itself or runs it\n", done.stderr
+    )
+    assert f"{NAME}[{leaker.pid}]" in done.stdout
+    assert f"{NAME}: 1 process (" in done.stdout
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
