@@ -1,13 +1,17 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test lint deb recipes clean
+.PHONY: help demo test vm bench lint deb recipes picture clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
 	@echo "make test   every check and test that this machine can run"
+	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
+	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
+	@echo "make bench  what it costs, in one table (as root; 20 minutes on a machine that is quiet)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  the recipes of docs/ on the real thing, in a machine of their own (not part of make test)"
+	@echo "make recipes  runs the recipes of docs, in a machine of their own (7 min; not in make test)"
+	@echo "make picture  draws docs/leak.svg again"
 	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
 
 demo:
@@ -18,6 +22,10 @@ test:
 	@bash .ci/setup test
 	@.venv/bin/python .ci/test.py
 
+bench:
+	@bash .ci/setup bench
+	@.venv/bin/python -m tests.bench.main
+
 lint:
 	@bash .ci/setup
 	@.venv/bin/python .ci/test.py ruff mypy
@@ -26,9 +34,18 @@ deb:
 	@bash .ci/setup deb
 	@/usr/bin/python3 packaging/build_deb.py
 
+vm:
+	@bash .ci/setup test
+	@.venv/bin/python .ci/test.py $${TEST:+--test "$$TEST"} $(if $(SUITE),vm-$(SUITE),vm-bookworm vm-trixie)
+
 recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
+
+picture:
+	@bash .ci/setup
+	@.venv/bin/pip install --quiet -e '.[docs]'
+	@.venv/bin/python docs/picture/draw.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

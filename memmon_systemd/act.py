@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,8 @@ class UnitActor:
     ) -> Outcome:
         """Signal or restart a unit whose cgroup is `directory`; raises nothing.
 
-        While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees.
+        While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees. A bus that
+        is lost has a pause of its own.
         """
         trouble = backoff.why
         if backoff.is_due(now_s):
@@ -53,7 +55,8 @@ class UnitActor:
                 trouble = str(error) + (
                     f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
                 )
-                backoff.failed(now_s, trouble)
+                if error.was_answered:
+                    backoff.failed(now_s, trouble)
             else:
                 backoff.worked()
                 return Outcome(done=True, what=done)
@@ -83,7 +86,7 @@ class UnitActor:
         sent, failures = 0, ""
         for pid in pids:
             if pid not in untouchable:
-                failure = self._send(pid, directory)
+                failure = self._send(pid, directory, self._settings.signal_number)
                 sent += not failure
                 failures = failures or failure
         if sent:
@@ -91,7 +94,12 @@ class UnitActor:
             return Outcome(done=True, what=f"sent {self._signal} to {who} by pidfd ({trouble})")
         return Outcome(done=False, what=f"{trouble}; by pidfd: {failures or 'the unit has no such process'}")
 
-    def _send(self, pid: int, directory: Path) -> str:
+    def rehearse(self, directory: Path) -> None:
+        """Walk the way of the direct signal, to this process, with signal 0, which is none."""
+        _main_process(directory, 0)
+        self._send(os.getpid(), directory, 0)
+
+    def _send(self, pid: int, directory: Path, signal_number: int) -> str:
         """Signal one process of the unit; why it failed, or nothing."""
         try:
             process = self._table.open(pid)
@@ -101,7 +109,7 @@ class UnitActor:
             # Read after the pidfd was opened: whoever has the PID now is the one who would get it.
             if pid not in cgroup.processes_below(directory):
                 return f"process {pid} has left the unit"
-            process.send(self._settings.signal_number)
+            process.send(signal_number)
         except PermissionError as error:
             return f"process {pid}: {error.strerror}: {NOT_PERMITTED_HINT}"
         except OSError as error:

@@ -15,6 +15,7 @@ import sys
 import time
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -25,26 +26,30 @@ _START_DEADLINE_S: Final = 5
 ABSENT: Final = (errno.ENOENT, errno.ECONNREFUSED)
 """What a bus that isn't there answers with."""
 
+_RECONNECT_PAUSE_S: Final = 30.0
+"""The longest from one try to reach a bus that is lost to the next: that costs a socket, and at most 1 s."""
+
 _LOST: Final = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EBADF)
 
 
 class BusError(Exception):
     """The bus, or who answers on it, refused or could not be asked: one line, and the errno."""
 
-    def __init__(self, number: int, text: str) -> None:
-        """`number` is a positive errno."""
+    def __init__(self, number: int, text: str, *, was_answered: bool = False) -> None:
+        """`number` is a positive errno; an error that is an answer has cost memory that nobody frees."""
         super().__init__(text)
         self.errno = number
+        self.was_answered = was_answered
 
 
 class Backoff:
-    """When to try again what failed: after 1 s, 2 s, 4 s, … up to an hour."""
+    """When to try again what failed: after 1 s, 2 s, 4 s, … up to the longest pause, an hour."""
 
-    __slots__ = ("_again_s", "_pause_s", "why")
-    LONGEST_S: Final = 3600.0
+    __slots__ = ("_again_s", "_longest_s", "_pause_s", "why")
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = 3600.0) -> None:
         """Nothing has failed yet."""
+        self._longest_s = longest_s
         self._pause_s = 0.0
         self._again_s = float("-inf")
         self.why = ""
@@ -57,7 +62,7 @@ class Backoff:
     def failed(self, now_s: float, why: str) -> None:
         """A try failed: the next pause is twice as long."""
         self.why = why
-        self._pause_s = min(max(2 * self._pause_s, 1.0), self.LONGEST_S)
+        self._pause_s = min(max(2 * self._pause_s, 1.0), self._longest_s)
         self._again_s = now_s + self._pause_s
 
     def worked(self) -> None:
@@ -79,7 +84,7 @@ class Bus:
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
         # Any: pystemd is Cython without types for mypy (no py.typed).
         self._connection: Any = None
-        self._reconnect = Backoff()
+        self._reconnect = Backoff(_RECONNECT_PAUSE_S)
         self._last_failure = BusError(errno.ENOTCONN, "not connected yet")
         self._connect(_START_DEADLINE_S)
 
@@ -98,14 +103,26 @@ class Bus:
         """A property of `where`; BusError."""
         connection = self._connection or self._connect()
         try:
-            return connection.get_property(*where, name, signature)
+            value = connection.get_property(*where, name, signature)
         except self._errors as error:
             raise self._failure(error, name) from None
+        self._reconnect.worked()
+        return value
 
     def encode_path(self, prefix: bytes, name: str) -> bytes:
         """The object path of a name below a prefix (sd_bus_path_encode(3))."""
         path: bytes = self._library.path_encode(prefix, os.fsencode(name))
         return path
+
+    def rehearse(self) -> None:
+        """Lose the connection and make it anew; and ask a bus that says nothing. BusError."""
+        self.close()
+        self._connect()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+            silent.bind("")  # Linux gives it an abstract name (unix(7)).
+            silent.listen(1)
+            with suppress(BusError):
+                _await_greeting("\0" + silent.getsockname()[1:].decode(), 0.001)
 
     def close(self) -> None:
         """Close the connection. Only once for each: closing twice aborts the process."""
@@ -113,7 +130,7 @@ class Bus:
         if connection is not None:
             connection.close()
 
-    def _connect(self, greeting_deadline_s: int = CALL_DEADLINE_S) -> Any:
+    def _connect(self, greeting_deadline_s: float = CALL_DEADLINE_S) -> Any:
         if not self._reconnect.is_due(time.monotonic()):
             raise self._last_failure
         try:
@@ -136,8 +153,9 @@ class Bus:
         message = os.fsdecode(getattr(error, "err_message", "") or os.strerror(number))
         if number == errno.ETIMEDOUT:
             message = f"no answer within {CALL_DEADLINE_S} s"
-        failure = BusError(number, f"{what.decode()}: {message}")
-        if number in _LOST:
+        is_lost = number in _LOST
+        failure = BusError(number, f"{what.decode()}: {message}", was_answered=not is_lost)
+        if is_lost:
             self.close()
             self._give_up(failure)
         return failure

@@ -106,6 +106,7 @@ class Monitor:
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
+            self._sweep()
         due_s = self._sources_due_s
         target = self._roster.first
         while target is not None and not self.stopping:
@@ -119,9 +120,7 @@ class Monitor:
                 due_s = target.due_s
             target = target.next
         if self._sweep_due:
-            self._sweep_due = False
-            self._roster.sweep()
-            self._status.choose(self._roster)
+            self._sweep()
         if now_s >= self._ping_due_s:
             self._notifier.watchdog()
             self._ping_due_s = now_s + self._ping_every_s
@@ -157,9 +156,13 @@ class Monitor:
         again_s = now_s + self._settings.interval_s
         self._sources_due_s = min(source.due_s or again_s for source in self._sources)
         self._sources_soon_s = self._sources_due_s - self._sources_early_s
-        self._sweep_due = True
         if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
+
+    def _sweep(self) -> None:
+        self._sweep_due = False
+        self._roster.sweep()
+        self._status.choose(self._roster)
 
     def _attend(self, target: Target, now_s: float) -> None:
         gauge = target.gauge

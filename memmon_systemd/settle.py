@@ -8,6 +8,7 @@ here. Measured on CPython 3.11 and glibc 2.36, 50 rounds of 2 MB of small and 1 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from memmon_systemd.thrift import forget_inspect
 _SMALL_BYTES: Final = 320 * 1024
 _LARGE_BYTES: Final = 256 * 1024
 _BLOCK_BYTES: Final = 400
+_BUS_CLIENT: Final = ("/libsystemd.so", "/pystemd/")
+_INTERNED_AT_ONCE: Final = 12_000
+"""More than CPython's table of interned strings takes before it is made anew (10,922, 3.11)."""
 _ARENA_PART_BITS: Final = 18
 """An arena of pymalloc is 256 KiB (2^18) or more; a block kept in each part keeps it mapped."""
 
@@ -72,6 +76,7 @@ def settle(libc: Libc, rehearse: Callable[[], None]) -> tuple[Reserve, str]:
     Twice: the first rehearsal takes what the second would have had to ask for.
     """
     problem = "" if libc.keep_freed_memory() else "mallopt(3) refused: freed memory may be given back"
+    _renew_interned()
     rehearse()
     forget_inspect()
     gc.collect()
@@ -80,7 +85,7 @@ def settle(libc: Libc, rehearse: Callable[[], None]) -> tuple[Reserve, str]:
     try:
         _drop_pages_of_files(libc, _mappings())
         libc.lock_memory()
-        _lock_writable(libc, _mappings())
+        _lock_whole(libc, _mappings())
     except OSError as error:
         problem = (
             f"memory isn't locked ({error.strerror}): when memory is short this may be slow;"
@@ -101,19 +106,31 @@ def _drop_pages_of_files(libc: Libc, mappings: Sequence[Mapping]) -> None:
             libc.drop_range(mapping.start, mapping.size_bytes)
 
 
+def _renew_interned() -> None:
+    """Have the table of interned strings made anew, on the heap that `keep_freed_memory` keeps.
+
+    pathlib interns the parts of each path. So the table is made anew now and then, and start-up's, a
+    mapping of its own of 200 KiB, was unmapped then: 400 restarts of a unit after READY.
+    """
+    for number in range(_INTERNED_AT_ONCE):
+        sys.intern(f"memory-monitor {number}")
+
+
 def _fill_arenas(total_bytes: int) -> tuple[bytes, ...]:
     blocks = [bytes(_BLOCK_BYTES) for _ in range(total_bytes // _BLOCK_BYTES)]
     return tuple({id(block) >> _ARENA_PART_BITS: block for block in blocks}.values())
 
 
-def _lock_writable(libc: Libc, mappings: Sequence[Mapping]) -> None:
-    """Touch and lock all that can be written to, rehearsed or not: 1 to 2 MB.
+def _lock_whole(libc: Libc, mappings: Sequence[Mapping]) -> None:
+    """Touch and lock all that can be written to, and the D-Bus client, rehearsed or not.
 
-    Code is locked as far as the rehearsals have run it. To lock all that is mapped would cost 6 to 8 MB more,
-    nearly all of it parts of libpython and libc that nothing here runs.
+    What a bus can answer is too much to be rehearsed; its client takes 0.4 MB more this way. Other code is
+    locked as far as the rehearsals have run it: to lock all that is mapped would cost 6 to 8 MB more, nearly
+    all of it parts of libpython and libc that nothing here runs.
     """
     for mapping in mappings:
-        if mapping.is_writable and mapping.path != "[stack]":
+        may_be_written = mapping.is_writable and mapping.path != "[stack]"
+        if may_be_written or any(part in mapping.path for part in _BUS_CLIENT):
             libc.lock_range(mapping.start, mapping.size_bytes)
 
 

@@ -128,6 +128,7 @@ class Manager:
 
         KillUnit of a unit that isn't there, for it refuses signal 0.
         """
+        self._bus.rehearse()
         self._bus.call(MANAGER, b"GetUnit", b"s", b"-.slice")
         try:
             self.kill(self.unit("memory-monitor-rehearsal.scope"), "main", signal.SIGURG)

@@ -135,6 +135,7 @@ class Resolver:
             return
         from memmon_systemd.bus import BusError
 
+        self.systemd.units.rehearse()
         try:
             self.systemd.manager.rehearse()
         except BusError as error:

@@ -80,6 +80,12 @@ class UnitWatch:
         """Whether units were running and all of them have stopped for good."""
         return self._some_have_run and all(target.has_stopped for target in self._targets.values())
 
+    def rehearse(self) -> None:
+        """Walk what comes after a piece of news."""
+        self._watch.rehearse()
+        own_group = cgroup.control_group_of("self") or ""
+        self._context.actor.rehearse(self._context.hierarchy.directory(own_group))
+
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""
         self.due_s = now_s

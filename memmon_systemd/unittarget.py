@@ -38,6 +38,7 @@ class UnitTarget(Target):
     """One unit. It is `waiting` while it has no cgroup."""
 
     __slots__ = (
+        "_asked_in_vain",
         "_backoff",
         "_bus_unit",
         "_context",
@@ -70,6 +71,7 @@ class UnitTarget(Target):
         self._invocation = Invocation()
         self._events: io.FileIO | None = None
         self._tries = 0
+        self._asked_in_vain = False
         self._says_sum = True
         self.found: Found | None = None
         """The cgroup that is measured."""
@@ -143,7 +145,13 @@ class UnitTarget(Target):
         try:
             self.has_stopped = self._context.manager.has_stopped(self._bus_unit)
         except BusError as error:
-            self._context.loop.report.warn(f"{self.name}: {error}", self.name)
+            # It is asked once a second.
+            if not self._asked_in_vain:
+                sentence = f"can't say whether {self.name} has stopped for good: {error}; it is asked again"
+                self._context.loop.report.warn(f"systemd {sentence}", self.name)
+            self._asked_in_vain = True
+        else:
+            self._asked_in_vain = False
 
     def follow_limit(self, now_s: float) -> None:
         """Take the limit that is in force now, where the threshold is a share of it."""

@@ -1,8 +1,8 @@
 """Draws docs/leak.svg and docs/leak-dark.svg from docs/picture/leak.csv, which was recorded on real systemd.
 
-    python3 tests/vm/machine.py --run 'PYTHONPATH=tests/vm python3 docs/picture/record.py' >docs/picture/leak.csv
-    .venv/bin/pip install -e '.[docs]'
-    .venv/bin/python docs/picture/draw.py
+`make picture` does this. To record again, in the test machine (machine.py):
+
+    python3 tests/vm/machine.py --run 'PYTHONPATH=tests/vm python3 docs/picture/record.py' >leak.csv
 """
 
 import csv
@@ -27,8 +27,9 @@ mpl.rcParams.update(
         "svg.fonttype": "none",
         # The same data give the same file.
         "svg.hashsalt": "memory-monitor",
-        "font.family": ["Helvetica", "Arial", "Liberation Sans", "sans-serif"],
-        "font.size": 11,
+        # The first comes with matplotlib, and is wider than what a reader without it will see.
+        "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica", "Arial"],
+        "font.size": 9.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.spines.left": False,
@@ -107,14 +108,24 @@ def draw_memory(axes: Axes, recording: Recording, theme: Theme) -> None:
     """What the kernel counts, as an area, and the line of what it can't drop."""
     axes.fill_between(recording.times_s, recording.current, color=theme.cache, linewidth=0)
     axes.plot(recording.times_s, recording.unreclaimable, color=theme.memory, linewidth=2.2)
+    axes.text(1.2, 178, "page cache: the kernel drops it when it needs to", color=theme.text, va="center")
+    first_s = recording.signals_s[0]
+    axes.annotate(
+        "what the kernel can't drop",
+        (0.55 * first_s, height_at(recording, 0.55 * first_s)),
+        (-12, 8),
+        textcoords="offset points",
+        color=theme.memory,
+        ha="right",
+    )
 
 
 def draw_limits(axes: Axes, recording: Recording, theme: Theme) -> None:
-    """The threshold and the limit, named at the right end."""
+    """The threshold and the limit, named above their right ends."""
     end_s = recording.times_s[-1]
     lines = (
-        (LIMIT_MIB, theme.limit, "-", "MemoryMax=: the kernel kills"),
-        (THRESHOLD_MIB, theme.threshold, "--", "threshold, 80%: memory-monitor asks"),
+        (LIMIT_MIB, theme.limit, "-", "MemoryMax=: here the kernel would kill"),
+        (THRESHOLD_MIB, theme.threshold, "--", "80%: here memory-monitor asks"),
     )
     for height, colour, style, name in lines:
         axes.axhline(height, color=colour, linestyle=style, linewidth=1.4)
@@ -122,9 +133,19 @@ def draw_limits(axes: Axes, recording: Recording, theme: Theme) -> None:
 
 
 def draw_events(axes: Axes, recording: Recording, theme: Theme) -> None:
-    """The signals and the new starts."""
+    """The signals and the new starts; the first of each has words."""
     for at_s in recording.signals_s:
         axes.plot(at_s, height_at(recording, at_s), "o", color=theme.threshold, markersize=8)
+    signal_s, start_s = recording.signals_s[0], recording.starts_s[0]
+    arrow = {"arrowstyle": "-", "color": theme.text, "linewidth": 0.9}
+    words = (
+        ("SIGTERM: it finishes\nits work, and exits", (signal_s, height_at(recording, signal_s)), (24, -52)),
+        ("systemd starts it afresh", (start_s, 4), (24, 34)),
+    )
+    for text, point, offset in words:
+        axes.annotate(
+            text, point, offset, textcoords="offset points", color=theme.text, va="center", arrowprops=arrow
+        )
 
 
 def height_at(recording: Recording, at_s: float) -> float:
@@ -136,7 +157,7 @@ def height_at(recording: Recording, at_s: float) -> float:
 def set_axes(axes: Axes, recording: Recording, theme: Theme) -> None:
     """Scales and their words."""
     axes.set_xlim(0, recording.times_s[-1])
-    axes.set_ylim(0, 225)
+    axes.set_ylim(0, 222)
     axes.set_yticks(range(0, 201, 50), [f"{mib} MiB" for mib in range(0, 201, 50)])
     axes.set_xticks(range(0, int(recording.times_s[-1]) + 1, 15))
     axes.xaxis.set_major_formatter("{x:.0f} s")

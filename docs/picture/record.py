@@ -1,7 +1,5 @@
 """Records what the picture shows: the memory of a service that leaks and is asked to restart.
 
-    PYTHONPATH=tests/vm python3 docs/picture/record.py >docs/picture/leak.csv
-
 Run in the test machine, which has a real systemd (see draw.py). The service has MemoryMax=200M, reads a
 file of 300 MB again and again, leaks 4 MiB every half second, and takes 2 s to finish its work;
 memory-monitor@ has MAX_MEMORY=80%. Each line is the time in seconds, memory.current and what of it is

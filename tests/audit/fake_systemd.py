@@ -103,6 +103,8 @@ class FakeSystemd:
 
     def _kill(self, call: Message) -> Message | None:
         unit, whom, number = call.body
+        if not (self.top / unit).exists():
+            return new_error(call, f"{MANAGER}.NoSuchUnit", "s", (f"Unit {unit} not loaded.",))
         self.kills.append((unit, whom, number))
         if self.answer is Answer.REFUSES:
             return new_error(call, f"{_ERROR}.AccessDenied", "s", ("not today",))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.audit.counting import Asked, Calls, CountFile
 from tests.audit.fake_systemd import Answer, FakeSystemd
-from tests.audit.units import HIGH_BYTES, LOW_BYTES, FakeUnit, Start, unit_monitor
+from tests.audit.units import HIGH_BYTES, LOW_BYTES, FakeUnit, Record, Start, unit_monitor, wait_for_count
 from tests.process.kit import MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.waiting import eventually
@@ -26,7 +26,6 @@ FASTER = "clock-times=10"
 """What is repeated once in an interval takes a tenth of the time; memory doesn't know the time."""
 DEADLINE_S = 60.0
 WATCHDOG = {"WATCHDOG_USEC": str(int(INTERVAL_S * 4e6))}
-Record = Callable[[object], None]
 
 
 @contextmanager
@@ -36,15 +35,6 @@ def nothing_asked(monitor: MonitorProcess, record: Record) -> Iterator[None]:
         yield
     record(asked)
     assert asked.is_nothing, f"{asked.detail}\n{monitor.log}"
-
-
-def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
-    def count() -> int:
-        return sum(bool(re.search(pattern, line)) for line in monitor.lines)
-
-    eventually(
-        lambda: count() >= goal, DEADLINE_S, f"{goal} x {pattern!r}", lambda: f"{count()}{monitor.log}"
-    )
 
 
 def let_it_look(counts: CountFile, begin: Calls, looks: int, units: int = 1) -> None:

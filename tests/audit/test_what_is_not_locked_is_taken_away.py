@@ -5,8 +5,6 @@ the lock, the rehearsal or the reserve something does: each is needed, and the a
 """
 
 import os
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,25 @@ from pathlib import Path
 import pytest
 
 from tests.audit.counting import Asked
+from tests.audit.fake_systemd import Answer, FakeSystemd
 from tests.audit.pressure import run_on_copies, take_away
+from tests.audit.units import (
+    ALTERED,
+    HIGH_BYTES,
+    LOW_BYTES,
+    FakeUnit,
+    Record,
+    Start,
+    unit_monitor,
+    wait_for_count,
+)
 from tests.process.kit import MINE, MONITOR, ROOT, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 from tests.process.namespace import PidNamespace
-from tests.process.waiting import eventually
 
 SOON_S = 30.0
 NAME = f"{MINE}-calm"
 OPTIONS = ("-m", "50", "-i", "0.02", NAME)
-ALTERED = (sys.executable, "tests/audit/altered.py")
-Record = Callable[[object], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +43,18 @@ class Walk:
 
     def __call__(self, monitor: MonitorProcess, at_once: int) -> None:
         """A target comes, passes the limit, falls and ends; then so many come and go at once."""
-
-        def wait_for(pattern: str, goal: int) -> None:
-            def is_said() -> bool:
-                return sum(bool(re.search(pattern, line)) for line in monitor.lines) >= goal
-
-            eventually(is_said, SOON_S, f"{goal} times {pattern}", monitor.log.__str__)
-
         leaker = self.start_leaker(f"{NAME}0", ignore=True, namespace=self.namespace)
-        wait_for("ok: rss", 1)
+        wait_for_count(monitor, "ok: rss", 1)
         leaker.grow(60)
         leaker.wait_for_signals("SIGTERM", 3, SOON_S)
         leaker.shrink(60)
-        wait_for("within again", 1)
+        wait_for_count(monitor, "within again", 1)
         leaker.kill()
-        wait_for("waiting: there is no", 2)
+        wait_for_count(monitor, "waiting: there is no", 2)
         crowd = self.start_crowd(NAME, at_once, namespace=self.namespace)
-        wait_for("ok: rss", at_once + 1)
+        wait_for_count(monitor, "ok: rss", at_once + 1)
         crowd.end(at_once)
-        wait_for("ended", at_once)
+        wait_for_count(monitor, "ended", at_once)
 
 
 @pytest.fixture
@@ -86,11 +85,11 @@ def start_on_copies(
     return start
 
 
-Start = Callable[[tuple[str, ...]], MonitorProcess]
+StartOnCopies = Callable[[tuple[str, ...]], MonitorProcess]
 
 
 def test_a_settled_monitor_loses_nothing_and_faults_on_no_path(
-    start_on_copies: Start, walk: Walk, record: Record
+    start_on_copies: StartOnCopies, walk: Walk, record: Record
 ) -> None:
     monitor = start_on_copies(MONITOR)
     assert take_away(monitor.pid) == 0
@@ -100,9 +99,8 @@ def test_a_settled_monitor_loses_nothing_and_faults_on_no_path(
     assert asked.is_nothing, asked.detail
 
 
-@pytest.mark.xfail(reason="not rehearsed: writing the log, formatting bytes", strict=True)
 def test_what_was_rehearsed_suffices_even_when_all_of_start_up_is_evicted(
-    start_on_copies: Start, walk: Walk, record: Record
+    start_on_copies: StartOnCopies, walk: Walk, record: Record
 ) -> None:
     monitor = start_on_copies((*ALTERED, "evicted-start-up"))
     with Asked(monitor.pid) as asked:
@@ -112,7 +110,7 @@ def test_what_was_rehearsed_suffices_even_when_all_of_start_up_is_evicted(
 
 
 def test_without_the_lock_it_loses_its_code_and_faults_again(
-    start_on_copies: Start, walk: Walk, record: Record
+    start_on_copies: StartOnCopies, walk: Walk, record: Record
 ) -> None:
     monitor = start_on_copies((*ALTERED, "no-lock"))
     assert take_away(monitor.pid) > 1000, "evicted nothing: are the copies on a disk?"
@@ -124,7 +122,7 @@ def test_without_the_lock_it_loses_its_code_and_faults_again(
 
 
 def test_without_the_rehearsal_it_faults_on_what_start_up_needed_not(
-    start_on_copies: Start, walk: Walk, record: Record
+    start_on_copies: StartOnCopies, walk: Walk, record: Record
 ) -> None:
     monitor = start_on_copies((*ALTERED, "evicted-start-up,no-rehearsal"))
     with Asked(monitor.pid) as asked:
@@ -134,11 +132,79 @@ def test_without_the_rehearsal_it_faults_on_what_start_up_needed_not(
 
 
 def test_without_the_reserve_a_crowd_makes_it_ask_for_memory(
-    start_on_copies: Start, walk: Walk, record: Record
+    start_on_copies: StartOnCopies, walk: Walk, record: Record
 ) -> None:
     monitor = start_on_copies((*ALTERED, "no-reserve"))
     with Asked(monitor.pid) as asked:
-        walk(monitor, 1000)
+        walk(monitor, 2000)
     record(asked)
-    assert asked.calls
+    # With it there is none: what a crowd of this size asks for then is one more arena of small objects.
+    assert asked.calls["brk"]
     assert asked.faults.minor > 0
+
+
+def walk_units(monitor: MonitorProcess, systemd: FakeSystemd, unit: FakeUnit, leaker: Leaker) -> None:
+    """Signals with each of systemd's answers, then a restart."""
+    for passes, answer in enumerate(Answer, 1):
+        systemd.answer = answer
+        unit.use(HIGH_BYTES)
+        leaker.wait_for_signals("SIGTERM", leaker.lines.count("SIGTERM") + 2, SOON_S)
+        unit.use(LOW_BYTES)
+        wait_for_count(monitor, "within again", passes)
+    unit.stop()
+    wait_for_count(monitor, "waiting: it stopped", 1)
+    unit.start()
+    wait_for_count(monitor, ": ok: ", 2)
+
+
+@pytest.fixture
+def walk_of_units(
+    systemd: FakeSystemd, start_monitor: Start, start_leaker: Callable[..., Leaker], tmp_path: Path
+) -> Callable[[str], tuple[int, Asked]]:
+    """Starts a monitor with changes, takes away what can be, leads it along: KiB taken, what it asked."""
+    leaker = start_leaker("main", ignore=True)
+    unit = FakeUnit(systemd.top, "leaky.service", leaker.pid)
+    options = ("-i", "10ms", "--repeat", "10ms", "leaky.service")
+    another = unit_monitor(start_monitor, systemd, *options)
+    prefix = run_on_copies(another.pid, tmp_path / "copies")
+    another.stop()
+
+    def start_and_walk(changes: str) -> tuple[int, Asked]:
+        monitor = unit_monitor(
+            start_monitor, systemd, *options, changes=f"clock-times=10,{changes}", prefix=prefix
+        )
+        taken_kib = take_away(monitor.pid)
+        with Asked(monitor.pid) as asked:
+            walk_units(monitor, systemd, unit, leaker)
+        return taken_kib, asked
+
+    return start_and_walk
+
+
+WalkOfUnits = Callable[[str], tuple[int, Asked]]
+
+
+@pytest.mark.xfail(reason="not rehearsed: libsystemd's texts of a lost connection", strict=True)
+def test_what_was_rehearsed_of_units_suffices_even_when_all_of_start_up_is_evicted(
+    walk_of_units: WalkOfUnits, record: Record
+) -> None:
+    _, asked = walk_of_units("evicted-start-up")
+    record(asked)
+    assert asked.is_nothing, asked.detail
+
+
+def test_without_the_rehearsal_a_unit_can_not_be_signalled_without_faults(
+    walk_of_units: WalkOfUnits, record: Record
+) -> None:
+    _, asked = walk_of_units("evicted-start-up,no-rehearsal")
+    record(asked)
+    assert asked.faults.major > 10, asked.detail
+
+
+def test_without_the_lock_a_monitor_of_units_loses_its_code_and_faults_again(
+    walk_of_units: WalkOfUnits, record: Record
+) -> None:
+    taken_kib, asked = walk_of_units("no-lock")
+    record(asked)
+    assert taken_kib > 1000, "evicted nothing: are the copies on a disk?"
+    assert asked.faults.major > 0

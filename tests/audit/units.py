@@ -6,6 +6,7 @@ gone; and a plain memory.events wakes nobody.
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from typing import Any, Final
 # Any: the options are those of MonitorProcess, which checks their names itself.
 from tests.audit.fake_systemd import FakeSystemd
 from tests.process.kit import ROOT, MonitorProcess
+from tests.process.waiting import eventually
 
 ALTERED: Final = (sys.executable, "tests/audit/altered.py")
+DEADLINE_S: Final = 60.0
 LIMIT_MIB: Final = 500
 LOW_BYTES: Final = 123_000_000
 HIGH_BYTES: Final = 987_000_000
@@ -24,6 +27,7 @@ HIGH_BYTES: Final = 987_000_000
 
 
 Start = Callable[..., MonitorProcess]
+Record = Callable[[object], None]
 
 
 def unit_monitor(
@@ -35,6 +39,17 @@ def unit_monitor(
     monitor = start("-m", str(LIMIT_MIB), *arguments, command=command, environment=environment, **options)
     monitor.wait_ready()
     return monitor
+
+
+def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
+    """Wait for so many lines in its log."""
+
+    def count() -> int:
+        return sum(bool(re.search(pattern, line)) for line in monitor.lines)
+
+    eventually(
+        lambda: count() >= goal, DEADLINE_S, f"{goal} x {pattern!r}", lambda: f"{count()}{monitor.log}"
+    )
 
 
 class FakeUnit:

@@ -11,12 +11,10 @@ from typing import Final
 
 from tests.bench.gauging import Spread, cpu_s, cpu_us_per_wake, ratios, system_calls_per_wake, waits
 from tests.bench.subjects import (
-    FILE_UNITS,
     ONLY_WAKES,
     READS_EVERY_NAME,
-    make_file_units,
     monitor,
-    on_file_units,
+    monitor_of_units,
     running,
 )
 from tests.bench.table import Row, held_against
@@ -66,13 +64,9 @@ def _units_at(
     directory: Path, wake: Path, count: int, interval_s: float, looks_us: dict[int, float]
 ) -> list[Row]:
     """One count at one interval: a wake-up, its ratio to those who only sleep, and its system calls."""
-    units = directory / f"units-{count}"
-    if not units.exists():
-        make_file_units(directory, count)
     window_s = max(2.0, 6 * interval_s)
     with ExitStack() as stack:
-        arguments = on_file_units(units, count, interval_s)
-        process = stack.enter_context(monitor(directory, *arguments, command=FILE_UNITS))
+        process = stack.enter_context(monitor_of_units(directory, count, interval_s))
         sleeper = stack.enter_context(running(str(wake), f"{interval_s * 1000:.0f}"))
         look, sleep = cpu_us_per_wake((process.pid, sleeper), WINDOWS, window_s)
         calls = system_calls_per_wake(process.pid, TRACED_WAKES) if interval_s == WARM_S else {}

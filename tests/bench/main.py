@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.bench import footprint, looks, reaction
+from tests.bench import footprint, looks, others, reaction, vm
 from tests.bench.subjects import compiled
 from tests.bench.table import Row, print_section, print_summary
 from tests.process.leaker import build_leaker
@@ -42,12 +42,22 @@ class Bench:
     def reaction(self) -> list[Row]:
         return reaction.rows(self.directory, self.leak)
 
+    def machine(self) -> list[Row]:
+        static = self.directory / "static"
+        static.mkdir()
+        return vm.rows(static)
+
+    def others(self) -> list[Row]:
+        return others.rows(self.directory, self.leak)
+
 
 SECTIONS: Final[dict[str, tuple[str, Callable[[Bench], list[Row]]]]] = {
     "footprint": ("Memory, and the start", Bench.footprint),
     "units": ("A look at units", Bench.units),
     "prefix": ("A look at a process prefix", Bench.prefix),
     "reaction": ("In time", Bench.reaction),
+    "machine": ("Under a real systemd, in the emulated machine", Bench.machine),
+    "others": ("What users would pick instead", Bench.others),
 }
 
 

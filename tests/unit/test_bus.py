@@ -120,6 +120,14 @@ def test_what_fails_is_tried_again_after_1_2_4_seconds_up_to_an_hour() -> None:
     assert not backoff.is_due(now_s - 1)
 
 
+def test_the_longest_pause_can_be_a_shorter_one() -> None:
+    backoff = Backoff(longest_s=30.0)
+    for _ in range(15):
+        backoff.failed(0.0, "why")
+    assert backoff.is_due(30.0)
+    assert not backoff.is_due(29.0)
+
+
 def test_after_what_worked_the_next_failure_pauses_for_a_second_only() -> None:
     backoff = Backoff()
     for _ in range(5):

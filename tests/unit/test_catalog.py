@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cli import parse
+from memmon_systemd.arguments import parse
 from memmon_systemd.gauge import Gauge
 from memmon_systemd.ladder import Ladder
 from memmon_systemd.notify import Notifier

@@ -78,3 +78,13 @@ def test_a_service_full_of_page_cache_isnt_looked_at_more_often(start: Start) ->
     use(house.make("app.service", 0), 500 * MIB, active_file=500 * MIB)
     house.advance(20)
     assert house.waiter.waits_s == [2.0] * 10
+
+
+def test_units_that_are_nearly_due_are_looked_at_together(start: Start) -> None:
+    house = start("-m 100 *.service")
+    for tenths in (800, 804, 808, 812):  # each with a wait of its own, from 0.4 s down to 0.376 s
+        use(house.make(f"of{tenths}.service", 0), tenths * MIB // 10)
+    house.advance(2)
+    house.waiter.waits_s.clear()
+    house.advance(10)
+    assert 10 / 0.4 <= len(house.waiter.waits_s) <= 1.1 * 10 / 0.376

@@ -196,6 +196,30 @@ def test_where_systemd_doesnt_answer_the_signal_goes_to_the_process_itself(
     assert house.log.having(f"sent SIGUSR1 to process {child.pid} by pidfd (no answer within 1 s)")
 
 
+def test_a_bus_that_was_lost_for_hours_is_used_as_soon_as_it_is_back(start: Start) -> None:
+    house = start("-m 100 --restart app.service")
+    house.make("app.service", 101)
+    house.manager.failure = BusError(111, "no bus there")
+    house.advance(5 * 3600)
+    (failed,) = house.log.having("not restarted")
+    assert failed.endswith("no bus there")
+    house.manager.failure = None
+    house.advance(2)
+    assert house.asked == ["restart app.service"]
+
+
+def test_what_systemd_refuses_is_asked_again_after_longer_and_longer_pauses(start: Start) -> None:
+    house = start("-m 100 --restart app.service")
+    house.make("app.service", 101)
+    house.manager.failure = BusError(13, "Permission denied", was_answered=True)
+    house.advance(4.5 * 3600)
+    house.manager.failure = None
+    house.advance(600)
+    assert house.asked == []
+    house.advance(3600)
+    assert "restart app.service" in house.asked
+
+
 def test_an_event_of_the_cgroup_is_looked_into_at_once_and_then_muted_for_an_interval(start: Start) -> None:
     house = start("-m 100 -i 60 app.service")
     app = house.make("app.service", 10)

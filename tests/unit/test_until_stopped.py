@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
+from memmon_systemd.bus import BusError
 from tests.unit.trees import House, linux_only
 
 pytestmark = linux_only
@@ -59,4 +60,19 @@ def test_of_several_units_every_one_has_to_have_run_and_stopped(start: Start) ->
     house.advance(2)
     shutil.rmtree(other)
     house.advance(2)
+    assert house.monitor.stopping
+
+
+def test_while_nobody_can_say_whether_it_has_stopped_it_says_so_once(start: Start) -> None:
+    house = start("-m 100 --until-stopped app.service")
+    app = house.make("app.service", 10)
+    house.advance(2)
+    house.manager.failure = BusError(111, "no bus there")
+    shutil.rmtree(app)
+    house.advance(60)
+    (warning,) = house.log.having("warning")
+    assert "can't say whether app.service has stopped for good: no bus there" in warning
+    house.manager.failure = None
+    house.manager.stopped = {"app.service"}
+    house.advance(1.1)
     assert house.monitor.stopping

@@ -156,6 +156,8 @@ class StandInManager(Manager):
         return self.restarts.get(service.name, RestartRules("always"))
 
     def has_stopped(self, unit: Unit) -> bool:
+        if self.failure:
+            raise self.failure
         return unit.name in self.stopped
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:

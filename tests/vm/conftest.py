@@ -3,12 +3,28 @@
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 IN_THE_MACHINE = os.environ.get("MEMORY_MONITOR_VM") == "1"
 
 collect_ignore_glob = [] if IN_THE_MACHINE else ["test_*.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strict_units() -> None:
+    """A system call that the shipped unit forbids kills the monitor, in every test."""
+    if IN_THE_MACHINE:
+        from shipped import be_strict
+
+        be_strict()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back at all the others comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 def pytest_terminal_summary(terminalreporter: "TerminalReporter") -> None:

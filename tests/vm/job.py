@@ -12,6 +12,14 @@ REPO = Path(__file__).resolve().parents[2]
 TESTS = "tests/vm"
 
 REPO_IN_VM = "srv/memory-monitor"
+# A directory of the machine whose files come out on the disk of results.
+RESULTS_IN_VM = "/srv/vm-results"
+JUNIT = "junit.xml"
+JUNIT_AGAIN = "junit-again.xml"
+# A run that is interrupted may still have to end services that take their time.
+INTERRUPTED_S = 60
+# So many that fail twice are enough to know that it is no matter of time.
+FAILED_TWICE_MAX = 3
 
 
 class JobError(Exception):
@@ -26,12 +34,13 @@ class Addition:
     vm: str
 
 
-def write_job(job: Path, command: str, additions: Sequence[Addition]) -> None:
+def write_job(job: Path, command: str, package: Path, additions: Sequence[Addition]) -> None:
     """Writes the tar that the machine unpacks over its root."""
     with tarfile.open(job, "w") as tar:
         for name in repository_files():
             tar.add(REPO / name, f"{REPO_IN_VM}/{name}", filter=_as_root)
         tar.add(Path(__file__).with_name("job.sh"), "srv/vm-job", filter=_as_root)
+        tar.add(package, "srv/memory-monitor.deb", filter=_as_root)
         for addition in additions:
             tar.add(addition.host, addition.vm.lstrip("/"), filter=_as_root)
         text = command.encode()
@@ -63,6 +72,12 @@ def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+def limited(command: str, limit_s: float) -> str:
+    """The shell command, interrupted after that time; its status is TIMED_OUT then (timeout(1))."""
+    timeout = ("timeout", "--signal=INT", f"--kill-after={INTERRUPTED_S}", f"{limit_s:g}")
+    return shlex.join((*timeout, "/bin/bash", "-c", command))
+
+
 def pytest_command(arguments: Sequence[str]) -> str:
     """pytest in the machine: all of tests/vm, unless the arguments name files of it.
 
@@ -74,9 +89,21 @@ def pytest_command(arguments: Sequence[str]) -> str:
     in_repo = [_test_file(argument) or argument for argument in arguments]
     chosen = [] if any(map(_test_file, arguments)) else [TESTS]
     pytest = ["python3", "-P", "-m", "pytest", "-o", "cache_dir=/var/tmp/pytest", *chosen, *in_repo]
-    once = shlex.join(pytest)
-    again = f"[ $? = 1 ] && echo 'vm: once more, what failed:' && {once} --last-failed"
-    return f"test -x /usr/bin/memory-monitor && {{ {once} || {{ {again}; }}; }}"
+    once = shlex.join([*pytest, f"--junit-xml={RESULTS_IN_VM}/{JUNIT}"])
+    last_failed = ("--last-failed", f"--maxfail={FAILED_TWICE_MAX}")
+    again = shlex.join([*pytest, *last_failed, f"--junit-xml={RESULTS_IN_VM}/{JUNIT_AGAIN}"])
+    retry = f"[ $? = 1 ] && echo 'vm: once more, what failed:' && {again}"
+    return f"test -x /usr/bin/memory-monitor && {{ {once} || {{ {retry}; }}; }}"
+
+
+def selection(test: str) -> list[str]:
+    """pytest's arguments for a file, file::test, or an expression as of its -k. Raises JobError."""
+    if _test_file(test) is not None:
+        return [test]
+    file = test.partition("::")[0]
+    if file.endswith(".py") or "::" in test:
+        raise JobError(f"{test!r}: there is no {file!r} in {TESTS}")
+    return ["-k", test]
 
 
 def _test_file(argument: str) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self, TypeVar
+
+from unitproperties import properties_of as properties_of
 
 T = TypeVar("T")
 
@@ -48,12 +51,6 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
-
-
-def properties_of(unit: str, *names: str) -> dict[str, str]:
-    """Properties as `systemctl show` writes them."""
-    lines = run("systemctl", "show", unit, *(f"--property={name}" for name in names)).splitlines()
-    return dict(line.split("=", 1) for line in lines)
 
 
 def property_of(unit: str, name: str) -> str:
@@ -122,7 +119,8 @@ class Leaky:
     def __init__(self, name: str) -> None:
         """The program that works in a directory of this name, made anew."""
         self.directory = WORK / name
-        run("rm", "-rf", str(self.directory))
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
         self.directory.mkdir(parents=True)
         self.directory.chmod(0o777)
 

@@ -1,7 +1,8 @@
 """A virtual machine with a real systemd, in which memory-monitor is installed and tested.
 
     python3 tests/vm/machine.py                          all tests of tests/vm
-    python3 tests/vm/machine.py -- test_x.py -k leak     those; anything after -- is for pytest
+    python3 tests/vm/machine.py --test test_x.py::test_y that one; a file or an expression of -k, too
+    python3 tests/vm/machine.py -- test_x.py -k leak     anything after -- is for pytest
     python3 tests/vm/machine.py --run 'systemctl status' any command instead of pytest
     python3 tests/vm/machine.py --suite trixie           Debian 13 instead of 12
 
@@ -10,10 +11,11 @@ one), at about a tenth of the speed. What the command prints in the machine come
 line, and its exit status becomes this program's; 1 also where the machine itself failed.
 
 How it works: the root disk (root_image.py) is built once and never written to; each run boots a
-throw-away overlay of it. The repository's files, the command and what --add names go in as a tar
-on a second disk. The machine's service vm-job.service unpacks it and runs job.sh, which
-writes to the second serial port, so that no message of the kernel or of systemd gets between; the
-console, on the first, is kept and shown if the machine fails.
+throw-away overlay of it. The repository's files, the Debian package built of them (deb.py), the command
+and what --add names go in as a tar on a second disk. The machine's service vm-job.service unpacks it and
+runs job.sh, which writes to the second serial port, so that no message of the kernel or of systemd gets
+between; the console, on the first, is kept and shown if the machine fails. Results leave on a third disk
+(results.py): build/test-results/vm-SUITE.xml, and vm-SUITE.journal where the job failed.
 """
 
 import argparse
@@ -27,11 +29,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from job import REPO, Addition, JobError, pytest_command, write_job
+from deb import package_of_this_tree
+from job import REPO, Addition, JobError, limited, pytest_command, selection, write_job
 from qemu import Machine, MachineError, Run
+from results import Results, ResultsError, forget, keep, make_disk
 from root_image import VARIANTS, BuildError, Image, image_for
 
 CACHE = REPO / ".vm"
+# timeout(1) ended the job.
+TIMED_OUT = 124
 
 DEBIAN_PACKAGE_OF = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -67,6 +73,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="With --run the exit status is the command's, else pytest's; 1 if the machine fails.",
     )
     parser.add_argument("--run", metavar="CMD", help="run this shell command instead of pytest")
+    parser.add_argument("--test", metavar="TEST", help="a file, file::test, or an expression as of pytest -k")
     parser.add_argument("--suite", choices=VARIANTS, default="bookworm", help="the Debian in it")
     parser.add_argument(
         "--add",
@@ -82,7 +89,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         type=float,
         default=2400,
-        help="for booting and the job; default 2400",
+        help="for the job; default 2400",
     )
     parser.add_argument(
         "--keep-root",
@@ -91,28 +98,57 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("pytest_args", nargs="*", metavar="PYTEST_ARG", help="after --, for pytest")
     chosen = parser.parse_args(arguments)
-    if chosen.run is not None and chosen.pytest_args:
-        parser.error("--run takes one command, quoted; there can be no pytest arguments beside it")
+    if chosen.run is not None and (chosen.pytest_args or chosen.test):
+        parser.error("--run takes one command, quoted; there can be no tests or pytest arguments beside it")
     return chosen
 
 
 def run_machine(chosen: argparse.Namespace) -> int:
     """Gives the exit status of the chosen command in the machine."""
+    name = f"vm-{chosen.suite}"
+    forget(name)
     demand_tools()
+    command = command_of(chosen)
+    package = package_of_this_tree()
     image = image_for(chosen.suite, CACHE)
     if chosen.keep_root:
         image = _with_own_root(image, CACHE / f"kept-{chosen.suite}.ext4")
-    command = chosen.run if chosen.run is not None else pytest_command(chosen.pytest_args)
     with tempfile.TemporaryDirectory(prefix="memory-monitor-vm-") as work:
         machine = Machine(
             image=image,
             job=Path(work, "job.tar"),
+            results=Path(work, "results"),
             console=Path(work, "console"),
             memory_mib=chosen.memory,
             root_is_kept=chosen.keep_root,
         )
-        write_job(machine.job, command, chosen.add)
-        return Run(machine, chosen.deadline).exit_status()
+        write_job(machine.job, limited(command, chosen.deadline), package, chosen.add)
+        make_disk(machine.results)
+        status = Run(machine, chosen.deadline).exit_status()
+        results = keep(machine.results, name)
+    say_what_came_out(results, name)
+    if status == TIMED_OUT:
+        raise MachineError(f"the job was not done within {chosen.deadline:g} s")
+    if status == 0 and chosen.run is None and results.xml is None:
+        raise MachineError("pytest says that all is well, but its results did not come out")
+    return status
+
+
+def command_of(chosen: argparse.Namespace) -> str:
+    """The shell command that was chosen, or the one that runs the chosen tests. Raises JobError."""
+    if chosen.run is not None:
+        return str(chosen.run)
+    selected = selection(chosen.test) if chosen.test else []
+    return pytest_command([*selected, *chosen.pytest_args])
+
+
+def say_what_came_out(results: Results, name: str) -> None:
+    """Says which tests passed only at the second try, and where the journal of what failed is."""
+    if results.second_tries:
+        tries = f"{len(results.second_tries)} passed only at the second try"
+        print(f"{name}: {tries}: {', '.join(results.second_tries)}", file=sys.stderr)
+    if results.journal is not None:
+        print(f"{name}: the journal of the machine is in {results.journal}", file=sys.stderr)
 
 
 def _with_own_root(image: Image, root: Path) -> Image:
@@ -132,7 +168,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     try:
         return run_machine(parse())
-    except (MachineError, JobError, BuildError, OSError) as error:
+    except (MachineError, JobError, BuildError, ResultsError, OSError) as error:
         print(f"machine.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -25,6 +25,8 @@ ENDS = "@@vm-job ends "
 # Booting takes half a minute, three times that on a busy host; one that hangs should not take the
 # whole deadline.
 BOOT_DEADLINE_S = 300
+# The job is ended in the machine when its time is up; after that it has to leave its results.
+LEAVING_S = 180
 CONSOLE_LINES_SHOWN = 30
 
 
@@ -38,6 +40,7 @@ class Machine:
 
     image: Image
     job: Path
+    results: Path
     console: Path
     memory_mib: int
     root_is_kept: bool
@@ -55,6 +58,7 @@ class Machine:
             *("-append", " ".join(KERNEL_ARGUMENTS)),
             *("-drive", f"if=virtio,format=raw,snapshot={snapshot},file={self.image.root}"),
             *("-drive", f"if=virtio,format=raw,readonly=on,file={self.job}"),
+            *("-drive", f"if=virtio,format=raw,file={self.results}"),
             *("-serial", f"file:{self.console}", "-serial", "stdio"),
         ]
 
@@ -62,9 +66,9 @@ class Machine:
 class Run:
     """One run of a machine, from power on to the end of its job."""
 
-    def __init__(self, machine: Machine, deadline_s: float) -> None:
+    def __init__(self, machine: Machine, job_deadline_s: float) -> None:
         self._machine = machine
-        self._deadline_s = deadline_s
+        self._job_deadline_s = job_deadline_s
         # The limit, in seconds, that was exceeded and for which QEMU was ended.
         self._exceeded_s: float | None = None
 
@@ -77,7 +81,7 @@ class Run:
             self._machine.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         ) as qemu:
             boot_timer = self._timer(BOOT_DEADLINE_S, qemu)
-            timer = self._timer(self._deadline_s, qemu)
+            timer = self._timer(BOOT_DEADLINE_S + self._job_deadline_s + LEAVING_S, qemu)
             try:
                 return self._read_job(qemu, boot_timer)
             finally:

@@ -34,9 +34,8 @@ PACKAGES = (
     # A machine that boots with systemd, D-Bus, a user manager and polkit.
     *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "kmod"),
     *("dbus", "dbus-user-session", "libpam-systemd", "polkitd", "procps"),
-    # What memory-monitor runs on, and what installs it.
+    # What memory-monitor runs on.
     *("python3", "python3-pystemd", "python3-psutil"),
-    *("python3-setuptools", "python3-wheel", "python3-installer"),
     # What the tests use.
     *("python3-pytest", "strace"),
 )
@@ -109,7 +108,11 @@ class BuildError(Exception):
 
 # mmdebstrap mounts /proc, /sys and /dev in the root that it makes. Should it be ended in the middle, these
 # must be gone before the root is removed: in namespaces of its own they end with it, and so do its children.
-IN_NAMESPACES_OF_ITS_OWN = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# setpriv: also if this program is killed.
+IN_NAMESPACES_OF_ITS_OWN = (
+    *("setpriv", "--pdeathsig=KILL", "--"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+import unitproperties
+
 CGROUPS = Path("/sys/fs/cgroup")
+SOURCES = Path(__file__).parents[2] / "memmon_systemd"
 
 
 def output_of(*command: str) -> str:
@@ -43,6 +47,19 @@ def test_a_user_has_a_service_manager_that_starts_units_with_memory_counted() ->
     assert int(as_tester(*run, "sh", "-c", own_memory)) > 0
 
 
+@pytest.mark.parametrize("unit", ["dbus.service", "user@1000.service", r"no-such\x2done@1.service"])
+def test_properties_asked_of_systemd_are_those_that_systemctl_shows(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (*unitproperties.OF_ALL_UNITS, *unitproperties.OF_SERVICES)
+    shown = output_of("systemctl", "show", unit, *(f"--property={name}" for name in names))
+    # From here on a process would be an error.
+    monkeypatch.setattr("subprocess.run", None)
+    assert unitproperties.properties_of(unit, *names) == dict(
+        line.split("=", 1) for line in shown.splitlines()
+    )
+
+
 def test_the_journal_tells_who_logged() -> None:
     output_of("systemd-run", "--quiet", "--wait", "--unit=speaker", "echo", "hello from a unit")
     output_of("journalctl", "--sync")
@@ -50,7 +67,15 @@ def test_the_journal_tells_who_logged() -> None:
     assert "hello from a unit" in said.splitlines()
 
 
-def test_the_command_is_the_installed_package_and_not_the_source() -> None:
-    where = "import memmon_systemd; print(memmon_systemd.__file__)"
-    assert output_of("python3", "-P", "-c", where).startswith("/usr/local/lib/python3")
+def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
+    state = ("dpkg-query", "--show", "--showformat=${db:Status-Status}")
+    assert output_of(*state, "memory-monitor") == "installed"
+    # Its files are as dpkg unpacked them: anything else would be a line.
+    assert output_of("dpkg", "--verify", "memory-monitor") == ""
+    where = "import memmon_systemd; print(memmon_systemd.__path__[0])"
+    installed = Path(output_of("python3", "-P", "-c", where))
+    assert installed == Path("/usr/lib/python3/dist-packages/memmon_systemd")
+    sources = {path.name: path.read_text() for path in SOURCES.glob("*.py")}
+    assert len(sources) > 20
+    assert {path.name: path.read_text() for path in installed.glob("*.py")} == sources
     assert output_of("/usr/bin/memory-monitor", "--version").startswith("memory-monitor ")

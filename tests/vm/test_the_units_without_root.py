@@ -1,51 +1,81 @@
 """What is shipped for those who don't want root: the drop-in with its polkit rule, and the user's unit."""
 
-import re
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from kit import Leaky, Service, eventually, messages, property_of, run, write_unit
+import pytest
+from kit import Leaky, Service, eventually, run
+from shipped import SHIPPED, USER_UNITS, Shipped, assert_in_time, exposure_of, start
 
-SHIPPED = Path(__file__).parents[2] / "units"
 RULES = Path("/etc/polkit-1/rules.d/memory-monitor.rules")
 
 
-def test_a_static_user_with_a_polkit_rule_may_signal_its_one_unit() -> None:
-    monitor = "memory-monitor@ruled.service"
+@pytest.fixture(scope="module")
+def drop_in() -> Iterator[str]:
+    """unprivileged.conf, its user, and the polkit rule for ruled.service."""
     run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "memory-monitor")
-    RULES.write_text(
-        Path(SHIPPED, "memory-monitor.rules").read_text().replace("myapp.service", "ruled.service")
-    )
-    write_unit(f"{monitor}.d/unprivileged.conf", Path(SHIPPED, "unprivileged.conf").read_text())
+    rule = Path(SHIPPED, "memory-monitor.rules").read_text()
+    RULES.write_text(rule.replace("myapp.service", "ruled.service"))
     run("systemctl", "restart", "polkit.service")
+    yield Path(SHIPPED, "unprivileged.conf").read_text()
+    RULES.unlink()
+
+
+def test_a_static_user_with_a_polkit_rule_may_signal_its_one_unit(drop_in: str) -> None:
+    monitor = Shipped("ruled", drop_in=drop_in)
     with Service("ruled.service", restart=True, properties=("MemoryMax=40M",)) as service:
-        run("systemctl", "start", monitor)
+        start(monitor)
         service.tell("grow 35")
         service.wait_for("started", 2)
-        (line,) = [line for line in messages(monitor) if line.startswith("ruled.service: signalled: ")]
+        (line,) = monitor.lines_with(r"^ruled\.service: signalled: ")
         assert line.endswith("sent SIGTERM to the main process (KillUnit)")
-        assert not [line for line in messages(monitor) if line.startswith("warning: ")]
-        report = run("systemd-analyze", "security", "--no-pager", monitor)
-        print("\n".join(line for line in report.splitlines() if line.startswith(("✗", "→"))))
-        (exposure,) = re.findall(r"Overall exposure level for .*: (\d+\.\d)", report)
-        assert float(exposure) <= 0.3
-    eventually(lambda: property_of(monitor, "ActiveState") == "inactive", "the monitor ends")
+        assert not monitor.lines_with("^warning: ")
+        assert exposure_of(monitor.unit) <= 0.3
+    monitor.wait_until_ended()
+
+
+def test_what_polkit_refuses_goes_by_pidfd_where_the_user_is_the_same(drop_in: str) -> None:
+    monitor = Shipped("unruled", "INTERVAL=500ms\nSIGNAL=SIGUSR1\n", drop_in)
+    foreign = Shipped("foreign", "SIGNAL=SIGUSR1\n", drop_in)
+    own = ("MemoryMax=40M", "User=memory-monitor")
+    with (
+        Service("unruled.service", properties=own) as service,
+        Service("foreign.service", properties=("MemoryMax=40M",)) as another,
+    ):
+        start(monitor, foreign)
+        service.tell("grow 35")
+        another.tell("grow 35")
+        service.wait_for("SIGUSR1")
+        assert_in_time("polkit refuses", service, "grow 35", "SIGUSR1")
+        line = monitor.wait_for(r"^unruled\.service: signalled: ")
+        assert f"sent SIGUSR1 to process {service.pid} by pidfd (KillUnit: " in line
+        assert "polkit rule" in line
+        foreign.wait_for(r"^foreign\.service: not signalled: .*: run as root, as that user, or with CAP_KILL")
+        assert "SIGUSR1" not in another.said
+        assert monitor.process["NRestarts"] == foreign.process["NRestarts"] == "0"
+    monitor.wait_until_ended()
+    foreign.wait_until_ended()
 
 
 def test_a_user_monitors_an_own_service_by_an_own_unit() -> None:
     as_tester = ("runuser", "-u", "tester", "--", "env", "XDG_RUNTIME_DIR=/run/user/1000")
-    units = Path("/run/systemd/user")
-    units.mkdir(exist_ok=True)
-    shutil.copy(Path(SHIPPED, "user", "memory-monitor@.service"), units)
     leaky = Leaky("homely")
-    Path(units, "homely.service").write_text(
+    Path(USER_UNITS, "homely.service").write_text(
         f"[Service]\nExecStart={leaky.exec_line()}\nMemoryMax=40M\nRestart=always\nRestartSec=100ms\n"
     )
     systemctl = (*as_tester, "systemctl", "--user")
+    run(*systemctl, "daemon-reload")
     run(*systemctl, "enable", "--runtime", "--now", "memory-monitor@homely.service")
     run(*systemctl, "start", "homely.service")
-    leaky.tell("grow 35")
-    leaky.wait_for("started", 2)
+
+    def shown(name: str) -> str:
+        return run(*systemctl, "show", f"--property={name}", "--value", "memory-monitor@homely.service")
+
+    process = shown("MainPID")
+    for restarts in (1, 2):
+        leaky.tell("grow 35")
+        leaky.wait_for("started", restarts + 1)
+    assert shown("MainPID") == process
     run(*systemctl, "stop", "homely.service")
-    shown = (*systemctl, "show", "--property=ActiveState", "--value", "memory-monitor@homely.service")
-    eventually(lambda: run(*shown) == "inactive", "the monitor ends")
+    eventually(lambda: shown("ActiveState") == "inactive", "the monitor ends")
+    assert shown("Result") == "success"

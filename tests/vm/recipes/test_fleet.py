@@ -4,10 +4,11 @@ from pathlib import Path
 
 from kit import property_of, run
 from recipes.page import Page, install, install_app
-from recipes.service import Recipe, assert_page_shows_this_run
+from recipes.service import ASKED, Recipe, assert_page_shows_this_run, forget_log
 
 PAGE = Page("fleet.md")
 DIRECTORY = Path("/srv/worker")
+COUNT = f"journalctl -q -o cat --output-fields=MEMORY_MONITOR_UNIT MESSAGE_ID={ASKED}"
 
 
 def worker(instance: int) -> Recipe:
@@ -35,6 +36,7 @@ def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
 def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_later() -> None:
     install_app("worker.py", str(DIRECTORY))
     install(*PAGE.files)
+    forget_log()
     first, second, third = workers = [worker(instance) for instance in (1, 2, 3)]
     run("systemctl", "start", first.monitor)
     try:
@@ -48,5 +50,6 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert first.times_asked() == 0
         assert property_of(first.monitor, "NRestarts") == "0"
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
+        assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
     finally:
         run("systemctl", "stop", first.monitor, *(one.unit for one in workers))

@@ -1,0 +1,123 @@
+"""However often it looked, its units restarted and systemd refused: it holds what it held at first.
+
+RSS alone would say little: the reserve hides half a megabyte. So the blocks are counted, too, which were
+taken and not given back. pystemd makes a cycle of each array, for the garbage collector to find: that is
+told to come sooner than usual. CPython keeps some objects of each kind for the next one, at most 100.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.audit.counting import CountFile
+from tests.audit.fake_systemd import Answer, FakeSystemd
+from tests.audit.pressure import rss_kib
+from tests.audit.units import (
+    HIGH_BYTES,
+    LOW_BYTES,
+    FakeUnit,
+    Record,
+    Start,
+    unit_monitor,
+    wait_for_count,
+)
+from tests.process.kit import MonitorProcess
+from tests.process.leaker import Leaker
+from tests.process.waiting import eventually
+
+DEADLINE_S = 120.0
+FREE_LISTS = 200
+GARBAGE = 700
+"""What may still wait for the collector at either end; less than one block for each signal."""
+REFUSAL_BLOCKS = 7
+"""What pystemd never frees of a call that was answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a process holds at one moment."""
+
+    rss_kib: int
+    descriptors: int
+    blocks: int
+
+    @classmethod
+    def of(cls, monitor: MonitorProcess, counts: CountFile) -> Self:
+        descriptors = len(list(Path(f"/proc/{monitor.pid}/fd").iterdir()))
+        return cls(rss_kib(monitor.pid), descriptors, counts.read().living_blocks)
+
+
+@pytest.fixture
+def counts(library: Path) -> Iterator[CountFile]:
+    with CountFile(library) as counts:
+        yield counts
+
+
+def test_over_10000_looks_and_500_restarts(
+    counts: CountFile, systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    FakeUnit(systemd.top, "steady@1.service")
+    unit = FakeUnit(systemd.top, "steady@2.service")
+    monitor = unit_monitor(
+        start_monitor,
+        systemd,
+        *("-i", "10ms", "steady@*.service"),
+        changes="collects-soon,clock-times=10",
+        environment=counts.environment,
+    )
+    restarts = 0
+
+    def restart() -> None:
+        nonlocal restarts
+        restarts += 1
+        unit.stop()
+        wait_for_count(monitor, "steady@2.*waiting: it stopped", restarts)
+        unit.start()
+        wait_for_count(monitor, "steady@2.*: ok: ", restarts + 1)
+
+    restart()
+    before, looks = Holding.of(monitor, counts), counts.read().looks
+    while restarts <= 500:
+        restart()
+    eventually(lambda: counts.read().looks - looks >= 10_000, DEADLINE_S, "10,000 looks")
+    after = Holding.of(monitor, counts)
+    record(f"{counts.read().looks - looks} looks, {restarts} restarts: {before} -> {after}")
+    assert (after.rss_kib, after.descriptors) == (before.rss_kib, before.descriptors)
+    assert after.blocks - before.blocks < FREE_LISTS
+
+
+def test_over_2000_signals_in_50_hours_where_systemd_refuses_each_time_the_back_off_lets_it_be_asked(
+    counts: CountFile,
+    systemd: FakeSystemd,
+    start_monitor: Start,
+    start_leaker: Callable[..., Leaker],
+    record: Record,
+) -> None:
+    leaker = start_leaker("main", ignore=True)
+    unit = FakeUnit(systemd.top, "refused.service", leaker.pid)
+    systemd.answer = Answer.REFUSES
+    # One signal each 90 s, 2,000 in 50 hours: how often systemd is asked is for the back-off to say.
+    monitor = unit_monitor(
+        start_monitor,
+        systemd,
+        *("-i", "90", "--repeat", "90", "refused.service"),
+        changes="collects-soon,clock-times=100000",
+        environment=counts.environment,
+    )
+    holding, refusals = [], []
+    for passes, signals in enumerate((100, 2000), 1):
+        unit.use(HIGH_BYTES)
+        leaker.wait_for_signals("SIGTERM", leaker.lines.count("SIGTERM") + signals, DEADLINE_S)
+        unit.use(LOW_BYTES)
+        wait_for_count(monitor, "within again", passes)
+        holding.append(Holding.of(monitor, counts))
+        refusals.append(len(systemd.kills))
+    before, after = holding
+    refused = refusals[1] - refusals[0]
+    record(f"2,000 signals, {refused} times KillUnit was refused: {before} -> {after}")
+    assert 20 < refused < 200
+    assert (after.rss_kib, after.descriptors) == (before.rss_kib, before.descriptors)
+    assert after.blocks - before.blocks < FREE_LISTS + GARBAGE + refused * REFUSAL_BLOCKS

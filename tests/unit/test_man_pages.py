@@ -1,0 +1,107 @@
+"""The manual pages against what the command and the unit really do."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from memmon_systemd.arguments import _parser
+from memmon_systemd.policy import State
+from memmon_systemd.report import Event
+from memmon_systemd.settings import KillWhom, Metric, NameKind
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (ROOT / "docs" / "memory-monitor.1.md").read_text()
+UNIT = (ROOT / "docs" / "memory-monitor@.service.8.md").read_text()
+UNIT_FILE = (ROOT / "units" / "memory-monitor@.service").read_text()
+# By a private name: argparse has no public list of its options.
+ACTIONS = {
+    ", ".join(action.option_strings): action for action in _parser()._actions if action.option_strings
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A term and what the page says about it."""
+
+    term: str
+    text: str
+
+    @property
+    def default(self) -> str | None:
+        """What is behind "Default:", without the full stop."""
+        found = re.search(r"Default: (.*)\.$", self.text, re.DOTALL)
+        return found and re.sub(r"\s+", " ", found[1])
+
+
+def section(page: str, title: str) -> str:
+    return re.split(r"^# ", page.partition(f"# {title}\n")[2], flags=re.MULTILINE)[0]
+
+
+def entries(page: str, title: str) -> list[Entry]:
+    """The definition list of a section."""
+    found = re.findall(r"^(\S.*)\n\n:   (.*(?:\n    .*)*)", section(page, title), re.MULTILINE)
+    return [Entry(term, text.replace("\n    ", "\n")) for term, text in found]
+
+
+OPTIONS = {", ".join(re.findall(r"\*\*(-.*?)\*\*", e.term)): e for e in entries(COMMAND, "OPTIONS")}
+
+
+def test_the_page_lists_the_options_that_there_are() -> None:
+    assert set(OPTIONS) == set(ACTIONS)
+
+
+@pytest.mark.parametrize("names", ACTIONS)
+def test_an_option_takes_what_the_page_shows(names: str) -> None:
+    shown = re.search(r" \*([A-Z]+)\*$", OPTIONS[names].term)
+    assert (shown and shown[1]) == ACTIONS[names].metavar
+
+
+@pytest.mark.parametrize("names", ACTIONS)
+def test_the_default_is_the_one_on_the_page(names: str) -> None:
+    action, default = ACTIONS[names], OPTIONS[names].default
+    if action.nargs == 0 or action.required:
+        assert default is None
+    elif action.default is None:
+        # It depends on the target: the page says the words of --help.
+        helped = re.findall(r"(\w+) \(default\)|default:? (.*)", action.help or "")
+        words = re.findall(r"\w+", " ".join(first or second for first, second in helped))
+        assert words
+        assert set(words) <= set(re.findall(r"\w+", default or ""))
+    else:
+        assert callable(action.type)
+        assert default is not None
+        assert action.type(default.strip("*")) == action.default
+
+
+@pytest.mark.parametrize(
+    ("option", "values"), [("--metric", Metric), ("--kill-whom", KillWhom), ("--as", NameKind)]
+)
+def test_every_value_is_on_the_page(option: str, values: type[Metric | KillWhom | NameKind]) -> None:
+    assert set(values) <= set(re.findall(r"\*([\w-]+)\*", OPTIONS[option].text))
+
+
+def test_the_page_lists_the_states_and_the_events_that_there_are() -> None:
+    states = [entry.term for entry in entries(COMMAND, "STATES")]
+    assert states == [f"**{state.value}**" for state in State]
+    ids = re.findall(r"^\*\*([0-9a-f]{32})\*\*$", section(COMMAND, "LOG"), re.MULTILINE)
+    assert ids == [event.value.message_id for event in Event]
+
+
+def test_the_settings_of_the_unit_and_their_defaults_are_those_of_its_file() -> None:
+    (line,) = re.findall(r"^Environment=(.*)$", UNIT_FILE, re.MULTILINE)
+    in_file = dict(setting.split("=", 1) for setting in line.replace("%%", "%").split())
+    on_page = {e.term.strip("*="): (e.default or "").strip("*") for e in entries(UNIT, "CONFIGURATION")}
+    assert on_page == in_file | {"OPTIONS": "none"}
+
+
+def test_the_page_shows_what_the_unit_runs() -> None:
+    (line,) = re.findall(r"^ExecStart=(.*)$", UNIT_FILE, re.MULTILINE)
+    assert f"    {line}\n" in UNIT
+
+
+def test_the_settings_that_the_page_tells_are_in_the_units_file() -> None:
+    told = re.findall(r"\*(\w+=[\w-]+)\*", section(UNIT, "HARDENING"))
+    assert len(told) == 3
+    assert set(told) <= set(UNIT_FILE.splitlines())

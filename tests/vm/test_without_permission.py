@@ -1,0 +1,35 @@
+"""Who may not signal a unit says what to do; the same user's processes are signalled by pidfd."""
+
+from kit import Monitor, Service, eventually, resident_kib, run, waits_of
+
+
+def test_without_permission_it_says_what_to_do_and_never_that_it_was_sent() -> None:
+    run("systemctl", "start", "polkit.service")
+    options = ("-m", "30", "-i", "0.1", "-s", "USR1", "--repeat", "0.1", "forbidden.service")
+    with (
+        Service("forbidden.service", "grow 40") as service,
+        Monitor(*options, user="tester") as monitor,
+    ):
+        line = monitor.wait_for(r"^forbidden\.service: not signalled: unreclaimable .* is above 30 MiB: ")
+        assert "allow org.freedesktop.systemd1.manage-units by a polkit rule" in line
+        assert "by pidfd: process" in line
+        assert "Operation not permitted: run as root, as that user, or with CAP_KILL" in line
+        waits = waits_of(monitor.pid)
+        eventually(lambda: waits_of(monitor.pid) >= waits + 20, "it tries for a while")
+        before_kib = resident_kib(monitor.pid)
+        eventually(lambda: waits_of(monitor.pid) >= waits + 200, "it tries very often")
+        # 200 refusals would leave 240 kB behind. It may not lock its memory: a few pages come and go.
+        assert resident_kib(monitor.pid) <= before_kib + 64
+        assert not monitor.lines_with("sent SIGUSR1")
+        assert len(monitor.lines_with("not signalled")) < 4
+        assert "SIGUSR1" not in service.said
+
+
+def test_a_process_of_the_same_user_is_signalled_by_pidfd_without_polkit() -> None:
+    options = ("-m", "30", "-i", "1", "-s", "USR1", "own-user.service")
+    with (
+        Service("own-user.service", "grow 40", properties=("User=tester",)) as service,
+        Monitor(*options, user="tester") as monitor,
+    ):
+        service.wait_for("SIGUSR1")
+        assert monitor.wait_for(r"sent SIGUSR1 to process \d+ by pidfd \(KillUnit: ")
