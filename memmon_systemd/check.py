@@ -9,13 +9,14 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 from memmon_systemd import cgroup, checkmemory, checkrights, checkrules, proc
 from memmon_systemd.bus import BusError
 from memmon_systemd.checkfacts import Case, Checked, Finding, Level, Machine, Missing, Resolved, Target
 from memmon_systemd.checkjson import as_json
-from memmon_systemd.checkmachine import read_machine, running_monitors
+from memmon_systemd.checkmachine import RunningMonitor, read_machine, running_monitors
 from memmon_systemd.checkprocesses import find_pids, read_process_target
 from memmon_systemd.checkreport import as_text, missing_line
 from memmon_systemd.checkunits import read_unit_target
@@ -79,7 +80,6 @@ class _Checker:
         self._settings = settings
         self._resolver = resolver
         self._report = report
-        self._monitors = running_monitors(self._is_loaded) if sys.platform == "linux" else []
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name stands for, and what is to be said of it."""
@@ -129,6 +129,11 @@ class _Checker:
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn(f"process {pid} is left out: it is memory-monitor itself or runs it")
         return [pid for pid in found if pid not in untouchable]
+
+    @cached_property
+    def _monitors(self) -> list[RunningMonitor]:
+        """Read when the first target is: by then it is known whether there is a service manager."""
+        return running_monitors(self._is_loaded) if sys.platform == "linux" else []
 
     def _is_loaded(self, unit: str) -> bool:
         """Whether there is such a unit, as far as a service manager is asked at all."""

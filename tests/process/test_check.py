@@ -41,7 +41,8 @@ def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_lea
     leakers = [start_leaker(NAME, mib=30), start_leaker(NAME, mib=2)]
     done = check("-m", "20", NAME)
     assert done.returncode == 0, done.stderr
-    shown = [line for line in done.stdout.splitlines() if " may" in line]
+    shown = [line for line in done.stdout.splitlines() if line.startswith(f"  {NAME}")]
+    assert all(line.endswith(" yes") or " yes    " in line for line in shown)
     (over,) = [line for line in shown if f"{NAME}[{leakers[0].pid}] " in line]
     (within,) = [line for line in shown if f"{NAME}[{leakers[1].pid}] " in line]
     assert "############>" in over
