@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,6 +116,22 @@ def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
     )
     assert f"{NAME}[{leaker.pid}]" in done.stdout
     assert f"{NAME}: 1 process (" in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["--check", "--once"])
+def test_one_that_is_ended_by_a_signal_says_nothing_by_its_status(tmp_path: Path, mode: str) -> None:
+    """While it waits for a bus that says nothing."""
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(tmp_path / "bus"))
+        bus.listen()
+        environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+        command = [*MONITOR, mode, "-m", "20", "x.service"]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
+            bus.settimeout(30.0)
+            with bus.accept()[0]:
+                process.terminate()
+                process.wait()
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
