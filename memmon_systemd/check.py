@@ -8,20 +8,23 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 from memmon_systemd import cgroup, checkmemory, checkrights, checkrules, proc
 from memmon_systemd.bus import BusError
 from memmon_systemd.checkfacts import Case, Checked, Finding, Level, Machine, Missing, Resolved, Target
 from memmon_systemd.checkjson import as_json
-from memmon_systemd.checkmachine import read_machine, running_monitors
+from memmon_systemd.checkmachine import RunningMonitor, read_machine, running_monitors
 from memmon_systemd.checkprocesses import find_pids, read_process_target
 from memmon_systemd.checkreport import as_text, missing_line
 from memmon_systemd.checkunits import read_unit_target
+from memmon_systemd.report import Report
 from memmon_systemd.settings import NameKind, Settings
-from memmon_systemd.targets import Meaning, Resolver, StartError
+from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd
 from memmon_systemd.unitproperties import known_units, matching_units
+from memmon_systemd.units import UNTOUCHABLE
 
 EXIT_NOTHING_FOUND: Final = 0
 EXIT_FOUND: Final = 3
@@ -42,11 +45,11 @@ def judge(case: Case) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
-def check(settings: Settings, resolver: Resolver) -> int:
+def check(settings: Settings, resolver: Resolver, report: Report) -> int:
     """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
     try:
         meanings = list(resolver.meanings())
-        checker = _Checker(settings, resolver)
+        checker = _Checker(settings, resolver, report)
         resolved = [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
@@ -72,21 +75,21 @@ def exit_status(resolved: Sequence[Resolved]) -> int:
 class _Checker:
     """Reads what a meaning stands for, and judges it."""
 
-    def __init__(self, settings: Settings, resolver: Resolver) -> None:
+    def __init__(self, settings: Settings, resolver: Resolver, report: Report) -> None:
         self.machine: Machine = read_machine()
         self._settings = settings
         self._resolver = resolver
-        self._monitors = running_monitors(self._is_loaded) if sys.platform == "linux" else []
+        self._report = report
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name stands for, and what is to be said of it."""
         if meaning.kind is NameKind.UNIT:
             targets, why = self._units(meaning)
         elif meaning.kind is NameKind.OWNER:
-            targets = [self._unit(name) for name in self._owners(meaning.name)]
+            targets = self._owners(meaning.name)
             why = "no process that belongs to a unit has a name that begins so"
         else:
-            pids = find_pids(meaning.name, self._resolver.table)
+            pids = self._pids(meaning.name)
             targets = [target for pid in pids if (target := self._process(pid))]
             why = "no process has a name that begins so"
             if self._settings.name_kind is NameKind.AUTO:
@@ -107,8 +110,30 @@ class _Checker:
         systemd = self._resolver.connect()
         names = matching_units(systemd.manager, meaning.name)
         named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
-        targets = [self._unit(name) for name in named if not systemd.units.is_untouchable(name)]
-        return targets, f"no loaded unit matches {meaning.name}"
+        return self._touchable(systemd, named), f"no loaded unit matches {meaning.name}"
+
+    def _touchable(self, systemd: Systemd, names: Iterable[str]) -> list[Target]:
+        """Units without those that can't be monitored from here, which are said."""
+        targets: list[Target] = []
+        for name in names:
+            if systemd.units.is_untouchable(name):
+                self._report.warn(f"{name} is left out: {UNTOUCHABLE}")
+            else:
+                targets.append(self._unit(name))
+        return targets
+
+    def _pids(self, prefix: str) -> list[int]:
+        """Processes without those that are never signalled, which are said."""
+        found = find_pids(prefix, self._resolver.table)
+        untouchable = self._resolver.table.ancestors()
+        for pid in sorted(untouchable.intersection(found)):
+            self._report.warn(f"process {pid} is left out: it is memory-monitor itself or runs it")
+        return [pid for pid in found if pid not in untouchable]
+
+    @cached_property
+    def _monitors(self) -> list[RunningMonitor]:
+        """Read when the first target is: by then it is known whether there is a service manager."""
+        return running_monitors(self._is_loaded) if sys.platform == "linux" else []
 
     def _is_loaded(self, unit: str) -> bool:
         """Whether there is such a unit, as far as a service manager is asked at all."""
@@ -118,16 +143,13 @@ class _Checker:
         except BusError:
             return False  # What can't be a unit's name.
 
-    def _owners(self, prefix: str) -> list[str]:
-        """The units that processes of a name belong to, without those that can't be monitored from here."""
+    def _owners(self, prefix: str) -> list[Target]:
+        """The units that processes of a name belong to."""
         systemd = self._resolver.connect()
         top_group = systemd.manager.control_group()
-        found: dict[str, None] = {}
-        for pid in find_pids(prefix, self._resolver.table):
-            units = cgroup.units_of(cgroup.control_group_of(pid) or "", top_group)
-            if units and not units[-1].endswith(".slice") and not systemd.units.is_untouchable(units[-1]):
-                found[units[-1]] = None
-        return list(found)
+        groups = (cgroup.control_group_of(pid) or "" for pid in self._pids(prefix))
+        owners = (units[-1] for group in groups if (units := cgroup.units_of(group, top_group)))
+        return self._touchable(systemd, dict.fromkeys(name for name in owners if not name.endswith(".slice")))
 
     def _unit(self, name: str) -> Target:
         systemd, hierarchy = self._resolver.connect(), self._resolver.hierarchy

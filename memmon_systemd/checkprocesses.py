@@ -20,10 +20,10 @@ from memmon_systemd.unitproperties import read_unit
 
 
 def find_pids(prefix: str, table: ProcessTable) -> list[int]:
-    """The processes whose name begins so, without this one and those that run it; OSError."""
+    """The processes whose name begins so; OSError where they can't be listed."""
     finder = table.finder(os.fsencode(prefix), 1.0)
     try:
-        return sorted(set(finder.find(0.0)) - table.ancestors())
+        return sorted(finder.find(0.0))
     finally:
         finder.close()
 

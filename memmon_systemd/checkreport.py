@@ -133,14 +133,17 @@ def _processes(targets: Sequence[Checked]) -> Iterator[str]:
     yield from _labelled("above", _threshold(first))
     yield from _labelled("sends", f"{signal_name(first.settings.signal_number)} to each that is above")
     shown = [checked.case for checked in targets[:_MOST_PROCESSES]]
-    width = max(len(one_line(case.target.name)) for case in shown)
+    width = max(len("process"), *(len(one_line(case.target.name)) for case in shown))
     yield ""
+    yield f"  {'process':<{width}} {first.target.metric.value:>10} {'':>5} {'threshold':<14} signal unit"
     for case in shown:
         target, usage_bytes = case.target, case.usage_bytes
         share, bar = _bar(usage_bytes or 0, target.limit_bytes, _SHORT_BAR)
         size = "?" if usage_bytes is None else format_bytes(usage_bytes)
-        may = "may not" if target.rights.directly is False else "may"
-        line = f"  {one_line(target.name):<{width}} {size:>10} {share:>5} {bar} {may} {target.unit}".rstrip()
+        may = "no" if target.rights.directly is False else "yes"
+        line = (
+            f"  {one_line(target.name):<{width}} {size:>10} {share:>5} {bar} {may:<6} {target.unit}".rstrip()
+        )
         yield line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 3]}..."
     if len(targets) > _MOST_PROCESSES:
         yield f"  ... and {len(targets) - _MOST_PROCESSES} more (--json has all)"

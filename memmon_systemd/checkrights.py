@@ -26,10 +26,8 @@ def rights(case: Case) -> Finding | None:
     if given.by_systemd is None:
         text = f"whether systemd lets this user ask for {name} can't be told without doing it"
         return Finding(Id.RIGHTS_UNKNOWN, Level.NOTE, text, help_it)
-    if not given.by_systemd and (case.settings.restart or not given.directly):
+    if not given.by_systemd and not given.directly:
         text = f"this user may not have {name} sent to it, neither by systemd nor directly"
-        if case.settings.restart:
-            text = "systemd doesn't let this user restart it"
         return Finding(Id.NOT_PERMITTED, Level.ERROR, text, help_it)
     if not given.by_systemd:
         text = f"systemd doesn't let this user signal it: {name} goes directly, by pidfd, only"

@@ -59,9 +59,11 @@ def read_unit_target(
         )
     if not pids or directory is None:
         return target
-    by_systemd = settings.user or may_signal(manager, unit, service.control_pid if service else 0)
-    if settings.restart and not by_systemd:
-        by_systemd = None  # Asking for a restart is another permission, and can't be tried.
+    by_systemd: bool | None = settings.user or os.geteuid() == 0
+    if not by_systemd:
+        # Asking for a restart is another permission, and can't be tried.
+        tried = not settings.restart
+        by_systemd = may_signal(manager, unit, service.control_pid if service else 0) if tried else None
     wanted = pids if settings.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
     target = replace(target, rights=Rights(by_systemd, may_signal_directly(wanted)))
     return _with_readings(target, directory)

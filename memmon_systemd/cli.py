@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _parsed(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
         return _fail(f"{error}; see memory-monitor --help", 2)
+    if settings.check or settings.once:
+        _die_of_signals()
     # Imported here: what these take is what the parser has given back.
     from memmon_systemd.run import run
     from memmon_systemd.targets import StartError
@@ -54,6 +56,12 @@ def _end_at_once_on_signals() -> None:
         signal.signal(number, end)
     # A line that a background job writes to a terminal under `stty tostop` would stop the monitor.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+
+
+def _die_of_signals() -> None:
+    """Where the exit status is an answer, an end by a signal must not be 0, which says that all is well."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _fail(message: str, status: int) -> int:

@@ -46,7 +46,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     if settings.check:
         from memmon_systemd.check import check
 
-        return check(settings, resolver)
+        return check(settings, resolver, report)
     monitor = Monitor(settings, resolver.sources(), loop, notifier)
     report.started(__version__)
     if settings.once:

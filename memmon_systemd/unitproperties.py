@@ -148,15 +148,13 @@ def known_units(manager: Manager) -> list[str]:
 
 
 def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
-    """Whether systemd lets this user signal the unit; None where that can't be told.
+    """Whether systemd lets this user, who isn't root, signal the unit; None where that can't be told.
 
     Nobody but root may ask polkit what its rules say of one unit. But systemd asks it before it looks for
     who would get the signal: so KillUnit is called for the control process of a unit that has none, and
     what it answers is either "not permitted" or "no such process". It is SIGCONT, which does nothing to a
     process that runs, should a control process start at that very moment.
     """
-    if os.geteuid() == 0:
-        return True
     if control_pid:
         return None
     try:

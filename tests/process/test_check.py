@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,7 +43,8 @@ def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_lea
     leakers = [start_leaker(NAME, mib=30), start_leaker(NAME, mib=2)]
     done = check("-m", "20", NAME)
     assert done.returncode == 0, done.stderr
-    shown = [line for line in done.stdout.splitlines() if " may" in line]
+    shown = [line for line in done.stdout.splitlines() if line.startswith(f"  {NAME}")]
+    assert all(line.endswith(" yes") or " yes    " in line for line in shown)
     (over,) = [line for line in shown if f"{NAME}[{leakers[0].pid}] " in line]
     (within,) = [line for line in shown if f"{NAME}[{leakers[1].pid}] " in line]
     assert "############>" in over
@@ -101,6 +105,33 @@ def test_of_several_names_those_that_there_are_are_reported(start_leaker: Start)
     assert done.returncode == 4
     assert f"{NAME}: 1 process (--as process)\n" in done.stdout
     assert f"'{MINE}-none': no process" in done.stderr
+
+
+def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
+    leaker = start_leaker(NAME)
+    shell = f'printf {NAME} >/proc/$$/comm; "$@"; exit $?'
+    done = check("-m", "20", NAME, prefix=("sh", "-c", shell, "sh"))
+    assert re.fullmatch(
+        r"warning: process \d+ is left out: it is memory-monitor itself or runs it\n", done.stderr
+    )
+    assert f"{NAME}[{leaker.pid}]" in done.stdout
+    assert f"{NAME}: 1 process (" in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["--check", "--once"])
+def test_one_that_is_ended_by_a_signal_says_nothing_by_its_status(tmp_path: Path, mode: str) -> None:
+    """While it waits for a bus that says nothing."""
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(tmp_path / "bus"))
+        bus.listen()
+        environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+        command = [*MONITOR, mode, "-m", "20", "x.service"]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
+            bus.settimeout(30.0)
+            with bus.accept()[0]:
+                process.terminate()
+                process.wait()
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

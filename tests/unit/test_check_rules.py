@@ -132,8 +132,6 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("ignored", facts(disposition=Disposition.IGNORED), "", Id.SIGNAL_IGNORED, Level.ERROR),
     ("SIGKILL", facts(), "-s KILL", Id.NOT_GRACEFUL, Level.WARNING),
     ("may not", facts(rights=Rights(by_systemd=False, directly=False)), "", Id.NOT_PERMITTED, Level.ERROR),
-    ("may not restart", facts(rights=Rights(by_systemd=False, directly=True)), "--restart",
-     Id.NOT_PERMITTED, Level.ERROR),
     ("only directly", facts(rights=Rights(by_systemd=False, directly=True)), "",
      Id.BY_PIDFD_ONLY, Level.WARNING),
     ("only by systemd", facts(rights=Rights(by_systemd=True, directly=False)), "",

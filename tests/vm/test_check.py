@@ -15,6 +15,7 @@ from kit import Leaky, Monitor, Service, eventually, properties_of, property_of,
 
 AS_TESTER = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--")
 HEALTHY = ("Restart=always", "MemoryMax=1G", "TimeoutStopSec=5")
+NO_LIMIT = "StartLimitIntervalSec=0"
 RULES = Path("/etc/polkit-1/rules.d/check.rules")
 
 
@@ -79,9 +80,9 @@ BROKEN: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
         {"restart-prevented": "error"},
     ),
     "forced": ("-m 400", ("Restart=on-failure", "RestartForceExitStatus=0 143 SIGTERM"), {}),
-    "below": ("-m 100", ("Restart=always", "MemoryMax=100M"), {"memory-max-below": "error"}),
-    "close": ("-m 90%", ("Restart=always", "MemoryMax=100M"), {"memory-max-close": "warning"}),
-    "high": ("-m 100", ("Restart=always", "MemoryHigh=100M"), {"memory-high-below": "warning"}),
+    "below": ("-m 100", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-below": "error"}),
+    "close": ("-m 90%", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-close": "warning"}),
+    "high": ("-m 100", ("Restart=always", "MemoryHigh=100M", NO_LIMIT), {"memory-high-below": "warning"}),
     "kill-mode": ("-m 400", ("Restart=always", "KillMode=process"), {"kill-mode": "note"}),
     "oom-policy": ("-m 400", ("Restart=always", "OOMPolicy=continue"), {"oom-policy": "note"}),
     "limited": (
