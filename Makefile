@@ -1,5 +1,5 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test vm bench lint deb recipes picture clean
+.PHONY: help demo test vm bench lint deb wheel recipes picture clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make deb    the Debian package, in dist"
 	@echo "make recipes  runs the recipes of docs, in a machine of their own (7 min; not in make test)"
 	@echo "make picture  draws docs/leak.svg again"
+	@echo "make wheel  the wheel, in dist, for pip"
 	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
 
 demo:
@@ -46,6 +47,13 @@ picture:
 	@bash .ci/setup
 	@.venv/bin/pip install --quiet -e '.[docs]'
 	@.venv/bin/python docs/picture/draw.py
+
+# Without build/lib: setuptools would put modules in that are no more.
+wheel:
+	@bash .ci/setup
+	@rm -rf build/lib
+	@.venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

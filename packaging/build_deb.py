@@ -4,10 +4,13 @@ All is done in a copy, in build/deb: dpkg-buildpackage wants the directory debia
 behind. The version is that of memmon_systemd; the same tree gives the same package, byte for byte.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
@@ -41,14 +44,26 @@ class BuildError(Exception):
 def build() -> Path:
     """The package that was built, in dist/."""
     demand_tools()
-    shutil.rmtree(WORK, ignore_errors=True)
+    if WORK.exists():
+        shutil.rmtree(WORK)
     tree = WORK / f"memory-monitor-{__version__}"
-    copy_sources(tree)
     when_s = source_date_s()
+    copy_sources(tree)
     write_changelog(tree / "debian", when_s)
+    for path in tree.rglob("*"):
+        os.utime(path, (when_s, when_s))
     run("dpkg-buildpackage", "--build=binary", "--no-sign", cwd=tree, SOURCE_DATE_EPOCH=str(when_s))
     check(WORK / PACKAGE)
     return put_into_dist(WORK / PACKAGE)
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Waits for whoever is building in the same tree."""
+    WORK.parent.mkdir(exist_ok=True)
+    with WORK.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def demand_tools() -> None:
@@ -71,7 +86,7 @@ def copy_sources(tree: Path) -> None:
 
 
 def source_date_s() -> int:
-    """The time that all files of the package get: SOURCE_DATE_EPOCH, else that of the last commit."""
+    """The time that all files of the package have: SOURCE_DATE_EPOCH, else that of the last commit."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
         return int(given)
@@ -121,7 +136,8 @@ def run(*command: str, cwd: Path, **variables: str) -> None:
 def main() -> int:
     """Builds; the path of the package goes to stdout, an error to stderr."""
     try:
-        print(build())
+        with only_one():
+            print(build())
     except (BuildError, OSError) as error:
         print(f"build_deb.py: {error}", file=sys.stderr)
         return 1

@@ -37,7 +37,7 @@ PACKAGES = (
     # What memory-monitor runs on.
     *("python3", "python3-pystemd", "python3-psutil"),
     # What the tests use.
-    *("python3-pytest", "strace"),
+    *("python3-pytest", "strace", "man-db"),
 )
 
 # Written before the packages are installed: an initrd of only what the test machine has boots
@@ -96,7 +96,11 @@ LINKS = {
 }
 
 # Run in the root directory as its root.
-COMMANDS = (("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", "tester"),)
+COMMANDS = (
+    ("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", "tester"),
+    # No index of all manual pages after each installation of a package: man-db does it where this file is.
+    ("rm", "/var/lib/man-db/auto-update"),
+)
 
 # Sparse: the image takes on disk what is in it, about half a GiB.
 IMAGE_SIZE = "3G"
