@@ -23,7 +23,7 @@ VERSION = f"{__version__}-1"
 PACKAGE = f"memory-monitor_{VERSION}_all.deb"
 SOURCES = (
     *("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"),
-    *("docs", "memmon_systemd", "packaging", "units"),
+    *("completions", "docs", "memmon_systemd", "packaging", "units"),
 )
 CHANGELOG = """\
 memory-monitor ({version}) unstable; urgency=medium
