@@ -103,5 +103,5 @@ def test_the_page_shows_what_the_unit_runs() -> None:
 
 def test_the_settings_that_the_page_tells_are_in_the_units_file() -> None:
     told = re.findall(r"\*(\w+=[\w-]+)\*", section(UNIT, "HARDENING"))
-    assert len(told) == 3
+    assert len(told) == 4
     assert set(told) <= set(UNIT_FILE.splitlines())

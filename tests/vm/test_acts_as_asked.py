@@ -1,7 +1,6 @@
 """Who gets the signal, when, how often, and what else --restart, --dry-run and --once do."""
 
 import subprocess
-from itertools import pairwise
 
 import pytest
 from kit import Leaky, Monitor, Service, eventually, run, write_unit
@@ -91,19 +90,6 @@ def test_over_for_less_than_asked_is_no_reason() -> None:
         assert lines[:3] == ["ok", "over", "signalled"]
         assert never.lines_with("over: .* is above 30 MiB; acts if that lasts 1 h")
         assert "SIGUSR1" not in service.said
-
-
-def test_a_service_that_ignores_the_signal_is_asked_again_after_its_stop_time_only() -> None:
-    with (
-        Service("stubborn.service", "ignore", "grow 40", properties=("TimeoutStopSec=3",)) as service,
-        Monitor("-m", "30", "-i", "0.2", "stubborn.service") as monitor,
-    ):
-        service.wait_for("SIGTERM", 3)
-        times_s = service.times_s("SIGTERM")
-        gaps_s = [later - earlier for earlier, later in pairwise(times_s)]
-        # The monitor's clock runs from its decision on, the service's from when the signal came.
-        assert min(gaps_s) > 2.5
-        assert len(monitor.lines_with("signalled: .*sent SIGTERM")) == len(times_s)
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_not() -> None:

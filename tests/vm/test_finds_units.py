@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from kit import UNITS, Leaky, Monitor, Service, eventually, run, write_unit
+from kit import UNITS, Leaky, Monitor, Service, run, write_unit
 
-NAMES = ("worker@*.service", "later.service", "nickname", "one-scope.scope", "pool.slice")
+NAMES = ("job@*.service", "later.service", "nickname")
 
 
 @pytest.fixture(scope="module")
@@ -18,31 +17,31 @@ def monitor() -> Iterator[Monitor]:
     (UNITS / "nickname.service").unlink(missing_ok=True)
     (UNITS / "nickname.service").symlink_to(UNITS / "original.service")
     with (
-        Service("worker@1.service") as first,
+        Service("job@1.service") as first,
         Monitor("-m", "30", "-i", "1", "-s", "USR1", *NAMES) as monitor,
     ):
-        assert monitor.wait_for(r"worker@1\.service: ok: ")
+        assert monitor.wait_for(r"job@1\.service: ok: ")
         yield monitor
         assert "SIGUSR1" in first.said
 
 
 def test_an_instance_that_runs_already_matches_a_glob(monitor: Monitor) -> None:
     # The service is the fixture's; its `said` is checked there when everything else is over.
-    orders = os.open("/var/tmp/memory-monitor-tests/worker@1.service/orders", os.O_WRONLY)
+    orders = os.open("/var/tmp/memory-monitor-tests/job@1.service/orders", os.O_WRONLY)
     os.write(orders, b"grow 40\n")
     os.close(orders)
-    monitor.wait_for(r"worker@1\.service: signalled: .*: sent SIGUSR1 to the main process \(KillUnit\)")
+    monitor.wait_for(r"job@1\.service: signalled: .*: sent SIGUSR1 to the main process \(KillUnit\)")
 
 
 def test_instances_that_start_and_stop_while_it_runs_come_and_go(monitor: Monitor) -> None:
-    with Service("worker@2.service") as second, Service("worker@3.service"):
-        monitor.wait_for(r"worker@2\.service: ok: ")
-        monitor.wait_for(r"worker@3\.service: ok: ")
+    with Service("job@2.service") as second, Service("job@3.service"):
+        monitor.wait_for(r"job@2\.service: ok: ")
+        monitor.wait_for(r"job@3\.service: ok: ")
         second.tell("grow 40")
         second.wait_for("SIGUSR1")
-    monitor.wait_for(r"worker@2\.service: waiting: it stopped")
-    monitor.wait_for(r"worker@3\.service: waiting: it stopped")
-    with Service("worker@2.service", "grow 40") as second:
+    monitor.wait_for(r"job@2\.service: waiting: it stopped")
+    monitor.wait_for(r"job@3\.service: waiting: it stopped")
+    with Service("job@2.service", "grow 40") as second:
         second.wait_for("SIGUSR1")
 
 
@@ -61,29 +60,6 @@ def test_a_name_without_suffix_that_is_an_alias_means_the_unit(monitor: Monitor)
     run("systemctl", "stop", "original.service")
     monitor.wait_for(r"^original\.service: signalled: ")
     assert not monitor.lines_with("^nickname")
-
-
-def test_a_scope_has_all_its_processes_signalled(monitor: Monitor) -> None:
-    scoped = Leaky("one-scope")
-    scope = ("systemd-run", "--quiet", "--scope", "--collect", "--unit=one-scope.scope")
-    with subprocess.Popen((*scope, *scoped.command("child", "grow 40"))) as process:
-        eventually(lambda: len(set(scoped.who("SIGUSR1"))) == 2, "both are signalled")
-        run("systemctl", "stop", "one-scope.scope")
-        process.wait()
-    monitor.wait_for(r"^one-scope\.scope: signalled: .*: sent SIGUSR1 to all processes \(KillUnit\)")
-
-
-def test_a_slice_is_the_sum_of_its_units_and_has_all_their_processes_signalled(monitor: Monitor) -> None:
-    pooled = ("Slice=pool.slice",)
-    with (
-        Service("pool-1.service", properties=pooled) as first,
-        Service("pool-2.service", properties=pooled) as second,
-    ):
-        first.tell("grow 20")
-        second.tell("grow 20")
-        first.wait_for("SIGUSR1")
-        second.wait_for("SIGUSR1")
-    monitor.wait_for(r"^pool\.slice: signalled: .*: sent SIGUSR1 to all processes \(KillUnit\)")
 
 
 def test_processes_are_found_by_the_first_letters_of_their_name() -> None:

@@ -6,6 +6,7 @@ What takes its time (20 s to shut down, signals that are ignored) goes on beside
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,9 @@ def test_one_that_takes_20_s_to_shut_down_is_asked_once(crowd: Crowd) -> None:
 
 def test_one_that_ignores_the_signal_is_asked_again_and_nothing_further_is_done(crowd: Crowd) -> None:
     crowd.stubborn.wait_for("SIGTERM", 4)
+    times_s = crowd.stubborn.times_s("SIGTERM")
+    # TimeoutStopSec=3; the monitor's clock runs from its decision, the service's from when the signal came.
+    assert min(later - earlier for earlier, later in pairwise(times_s)) > 2.5
     assert len(set(crowd.stubborn.who("SIGTERM"))) == 1
     assert properties_of(crowd.stubborn.unit, "ActiveState", "NRestarts") == {
         "ActiveState": "active",
