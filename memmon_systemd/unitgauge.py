@@ -132,9 +132,15 @@ class SumGauge(Gauge):
         return self._rss_bytes()
 
 
+class _File(io.FileIO):
+    """A file whose name has a slot: in a dictionary, as usual, it takes 170 bytes more."""
+
+    __slots__ = ("name",)
+
+
 def open_file(directory: Path, name: str) -> io.FileIO:
     """A file of a cgroup, to read. By its path it would keep that, and half a kilobyte with it; OSError."""
-    return io.FileIO(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+    return _File(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> UnitGauge:

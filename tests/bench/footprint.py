@@ -19,7 +19,7 @@ STARTS: Final = 15
 MOST_RSS_KB: Final = 16 * 1024
 MOST_PER_UNIT_BYTES: Final = 2048
 MOST_READY_S: Final = 0.150
-MANY: Final = 1000
+FEW, MANY = 500, 1500
 NAME: Final = "mmbench"
 PLAYED: Final = "the whole monitor; cgroups of plain files, a systemd played to it"
 
@@ -27,28 +27,27 @@ PLAYED: Final = "the whole monitor; cgroups of plain files, a systemd played to 
 def rows(directory: Path, program: Path) -> list[Row]:
     """The section; `program` is the compiled leaker.c."""
     unit = _on_units(directory, 1)
-    units = _on_units(directory, MANY + 1)
-    per_unit_bytes = (units.rss - unit.rss) * 1024 / MANY
+    few, many = _on_units(directory, FEW), _on_units(directory, MANY)
+    per_unit_bytes = (many.rss - few.rss) * 1024 / (MANY - FEW)
     found = [
         *_of("one unit", unit, f"{PLAYED}; smaps_rollup at READY"),
         held_against(
             "each further unit",
             f"{per_unit_bytes:.0f} bytes",
-            f"RSS with {MANY + 1} units less that with 1",
+            f"RSS with {MANY:,} units less that with {FEW}; the first ones take what the start left over",
             per_unit_bytes,
             MOST_PER_UNIT_BYTES,
             "≤ 2 KB",
         ),
     ]
-    process = _on_processes(directory, program, 1)
-    processes = _on_processes(directory, program, MANY + 1)
-    per_process_bytes = (processes.rss - process.rss) * 1024 / MANY
+    process, fewer, more = (_on_processes(directory, program, count) for count in (1, FEW, MANY))
+    per_process_bytes = (more.rss - fewer.rss) * 1024 / (MANY - FEW)
     found += [
         *_of("one process", process, "the installed command, -m 100 NAME; smaps_rollup at READY"),
         Row(
             "each further process",
             f"{per_process_bytes:.0f} bytes",
-            f"RSS with {MANY + 1} processes less that with 1",
+            f"RSS with {MANY:,} processes less that with {FEW}",
         ),
         *_start(directory, program),
     ]

@@ -28,6 +28,7 @@ class Bench:
         self.directory = directory
         self.wake = compiled("wake.c", directory)
         self.leak = compiled("leak.c", directory)
+        self.late = compiled("late.c", directory)
         self.leaker = build_leaker(directory)
 
     def footprint(self) -> list[Row]:
@@ -40,7 +41,7 @@ class Bench:
         return looks.prefix_rows(self.directory, self.leaker, self.wake)
 
     def reaction(self) -> list[Row]:
-        return reaction.rows(self.directory, self.leak)
+        return reaction.rows(self.directory, self.leak, self.late)
 
     def machine(self) -> list[Row]:
         static = self.directory / "static"

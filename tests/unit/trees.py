@@ -135,7 +135,7 @@ class StandInManager(Manager):
         self.on_question: Callable[[str], None] | None = None
 
     def unit(self, name: str) -> Unit:
-        return Unit(name, (b"", b"", b""), (b"", b"", b""))
+        return Unit(name, b"")
 
     def load(self, name: str) -> tuple[str, bool]:
         if self.failure:

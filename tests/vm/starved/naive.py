@@ -12,12 +12,12 @@ import psutil
 
 
 def main() -> None:
-    """Signals each process of a name that is above the limit, for ever."""
+    """Signals each process of a name that has more memory of its own than the limit, for ever."""
     name, limit_bytes, interval_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     while True:
         for process in psutil.process_iter(["name", "memory_info"]):
             memory = process.info["memory_info"]
-            if process.info["name"] == name and memory.rss > limit_bytes:
+            if process.info["name"] == name and memory.rss - memory.shared > limit_bytes:
                 print(f"{process.pid} has {memory.rss >> 20} MiB: SIGTERM", flush=True)
                 os.kill(process.pid, signal.SIGTERM)
         time.sleep(interval_s)

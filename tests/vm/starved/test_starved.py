@@ -19,7 +19,7 @@ INTERPRETER: Final = Path("/usr/bin/python3-starve")
 SAID: Final = Path("/run/starved")
 LIMIT_MIB: Final = 20
 ROUNDS: Final = 20
-CONTROL_ROUNDS: Final = 3
+CONTROL_ROUNDS: Final = 2
 LEFT_KIB: Final = 20_000
 """So much shows as available while the target has 14 of its 20 MiB: 2 MiB above its limit memory is gone."""
 ALL_IS_LEFT_KIB: Final = 1 << 30
@@ -33,7 +33,7 @@ def target() -> Iterator[None]:
     write_unit(
         "starved.service",
         f"[Service]\nExecStart={INTERPRETER} -S {HERE}/starve.py target {SAID}\n"
-        "MemoryMax=40M\nOOMScoreAdjust=1000\nRestart=always\nRestartSec=100ms\n"
+        "MemoryMax=40M\nOOMScoreAdjust=1000\nRestart=always\nRestartSec=100ms\nKillSignal=SIGKILL\n"
         "[Unit]\nStartLimitIntervalSec=0\n",
     )
     run("systemctl", "start", "starved.service")
