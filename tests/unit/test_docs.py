@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cli import _parser, parse
+from memmon_systemd.arguments import _parser, parse
 from memmon_systemd.settings import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +22,7 @@ INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""")
 # Before it: a prompt, or the key of a unit file or of supervisor's.
 COMMAND = re.compile(r"^\s*(?:\$ |ExecStart=|command=)?(?:/usr/bin/)?memory-monitor (?=[-'*\w])(.*)$")
+SYNOPSIS = "NAME..."
 VERSION = re.compile(r"\d+\.\d+")
 # What the unit's environment gives.
 VARIABLES = {"${MAX_MEMORY}": "90%", "${INTERVAL}": "2", "${SIGNAL}": "SIGTERM", "$OPTIONS": ""}
@@ -52,7 +53,7 @@ def commands() -> Iterator[Command]:
         for lines in blocks(page):
             for line, answer in zip(lines, [*lines[1:], ""], strict=True):
                 found = COMMAND.match(line)
-                if found and not VERSION.match(found[1]):
+                if found and not VERSION.match(found[1]) and not found[1].endswith(SYNOPSIS):
                     yield Command(name_of(page), found[1], answer.strip())
 
 
