@@ -63,7 +63,7 @@ def main() -> None:
     run("systemctl", "start", monitor)
     run("systemctl", "start", UNIT)
     begun_s = time.monotonic()
-    eventually(lambda: ": ok: " in property_of(monitor, "StatusText"), "it is measured")
+    eventually(lambda: "ok: " in property_of(monitor, "StatusText"), "it is measured")
     rows = record(begun_s)
     run("systemctl", "stop", UNIT)
     write = csv.writer(sys.stdout, lineterminator="\n")

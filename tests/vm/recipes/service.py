@@ -86,7 +86,7 @@ class Recipe:
         """Waits until the monitor finds it within the threshold."""
 
         def is_ok() -> bool:
-            return f"{self.unit}: ok: " in property_of(self.monitor, "StatusText")
+            return "ok: " in property_of(self.monitor, "StatusText")
 
         eventually(is_ok, "it is within", DEADLINE_S, lambda: "\n".join(self.log()))
 
