@@ -105,19 +105,14 @@ def draw(recording: Recording, theme: Theme) -> None:
 
 
 def draw_memory(axes: Axes, recording: Recording, theme: Theme) -> None:
-    """What the kernel counts, as an area, and the line of what it can't drop."""
-    axes.fill_between(recording.times_s, recording.current, color=theme.cache, linewidth=0)
-    axes.plot(recording.times_s, recording.unreclaimable, color=theme.memory, linewidth=2.2)
-    axes.text(1.2, 178, "page cache: the kernel drops it when it needs to", color=theme.text, va="center")
+    """What the kernel can't drop, and above it the rest of memory.current."""
+    times_s, kept = recording.times_s, recording.unreclaimable
+    axes.fill_between(times_s, kept, recording.current, color=theme.cache, linewidth=0)
+    axes.fill_between(times_s, kept, color=theme.memory, alpha=0.15, linewidth=0)
+    axes.plot(times_s, kept, color=theme.memory, linewidth=2.2)
     first_s = recording.signals_s[0]
-    axes.annotate(
-        "what the kernel can't drop",
-        (0.55 * first_s, height_at(recording, 0.55 * first_s)),
-        (-12, 8),
-        textcoords="offset points",
-        color=theme.memory,
-        ha="right",
-    )
+    axes.text(0.08 * first_s, 178, "page cache: the kernel can drop it", color=theme.text, va="center")
+    axes.text(0.62 * first_s, 30, "memory that\nit can't drop", color=theme.memory, va="center")
 
 
 def draw_limits(axes: Axes, recording: Recording, theme: Theme) -> None:
@@ -137,10 +132,10 @@ def draw_events(axes: Axes, recording: Recording, theme: Theme) -> None:
     for at_s in recording.signals_s:
         axes.plot(at_s, height_at(recording, at_s), "o", color=theme.threshold, markersize=8)
     signal_s, start_s = recording.signals_s[0], recording.starts_s[0]
-    arrow = {"arrowstyle": "-", "color": theme.text, "linewidth": 0.9}
+    arrow = {"arrowstyle": "-", "color": theme.text, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 5}
     words = (
-        ("SIGTERM: it finishes\nits work, and exits", (signal_s, height_at(recording, signal_s)), (24, -52)),
-        ("systemd starts it afresh", (start_s, 4), (24, 34)),
+        ("SIGTERM: it\nfinishes its\nwork, and exits", (signal_s, height_at(recording, signal_s)), (38, -34)),
+        ("systemd starts\nit afresh", (start_s, 4), (46, 22)),
     )
     for text, point, offset in words:
         axes.annotate(

@@ -1,20 +1,6 @@
 """journalctl -x explains what the monitor says about a unit."""
 
-import shutil
-from pathlib import Path
-
-import pytest
 from kit import Service, eventually, run
-
-CATALOG = Path("/usr/lib/systemd/catalog/memory-monitor.catalog")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installed_catalog() -> None:
-    """Where no package has put the catalog in its place, from the checkout."""
-    if not CATALOG.exists():
-        shutil.copy(Path(__file__).parents[2] / "units" / CATALOG.name, CATALOG)
-        run("journalctl", "--update-catalog")
 
 
 def explained(unit: str) -> str:
@@ -37,5 +23,5 @@ def test_after_a_signal_the_units_own_log_says_what_it_means_and_what_to_do() ->
     assert "@" not in "".join(line for line in text.splitlines() if line.startswith("░░"))
 
 
-def test_systemd_finds_no_fault_with_the_catalog() -> None:
+def test_the_package_has_put_the_explanations_where_journalctl_finds_them() -> None:
     assert "Memory monitoring has ended" in run("journalctl", "--list-catalog")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from kit import eventually, journal, property_of, run
@@ -26,17 +27,27 @@ class Recipe:
         """The service NAME and memory-monitor@NAME, unless that is another."""
         self.unit = f"{name}.service"
         self.monitor = f"memory-monitor@{monitor or name}.service"
+        self._configuration = Path(f"/etc/memory-monitor/{monitor or name}.conf")
 
     @contextmanager
     def running(self, *with_it: str) -> Iterator[None]:
-        """The service and its monitor are started, and stopped afterwards."""
+        """The service and its monitor are started, and stopped afterwards; --check finds no fault."""
         forget_log()
         run("systemctl", "start", *with_it, self.unit)
+        self.assert_check_finds_no_fault()
         run("systemctl", "enable", "--runtime", "--now", self.monitor)
         try:
             yield
         finally:
             run("systemctl", "stop", *with_it, self.unit, self.monitor)
+
+    def assert_check_finds_no_fault(self) -> None:
+        """With the settings that the monitor has; prints the report."""
+        lines = self._configuration.read_text().splitlines() if self._configuration.exists() else []
+        given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        settings = {"MAX_MEMORY": "90%", "SIGNAL": "SIGTERM", "OPTIONS": ""} | given
+        options = ("-m", settings["MAX_MEMORY"], "-s", settings["SIGNAL"], *settings["OPTIONS"].split())
+        print(f"\n{run('memory-monitor', '--check', *options, self.unit)}")
 
     def was_asked(self) -> bool:
         """Whether the monitor has acted."""
@@ -75,7 +86,7 @@ class Recipe:
         """Waits until the monitor finds it within the threshold."""
 
         def is_ok() -> bool:
-            return f"{self.unit}: ok: " in property_of(self.monitor, "StatusText")
+            return "ok: " in property_of(self.monitor, "StatusText")
 
         eventually(is_ok, "it is within", DEADLINE_S, lambda: "\n".join(self.log()))
 

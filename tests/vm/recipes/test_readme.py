@@ -1,0 +1,26 @@
+"""The unit of README.md, with nothing else configured."""
+
+from pathlib import Path
+
+from recipes.page import Page, install, install_app
+from recipes.service import Recipe, assert_page_shows_this_run
+
+PAGE = Page("../README.md")
+APP = Path("/usr/bin/myapp")
+LEAK = Path("/srv/myapp/leak")
+
+
+def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
+    install_app("worker.py", "/srv/myapp")
+    LEAK.write_text("20")
+    APP.write_text(f"#!/bin/sh\nexec /usr/bin/python3 /srv/myapp/worker.py {LEAK}\n")
+    APP.chmod(0o755)
+    install(*PAGE.files)
+    myapp = Recipe("myapp")
+    with myapp.running():
+        before = myapp.main_process()
+        myapp.wait_until_says(": signalled: ")
+        LEAK.write_text("0")
+        myapp.wait_for_another(before)
+        myapp.wait_until_ok()
+        assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u myapp")
