@@ -125,11 +125,6 @@ class FakeSystemd:
             "Restart": lambda: ("s", "always"),
             "MainPID": lambda: ("u", self._main_pid(unit)),
             "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
-            "Restart": lambda: ("s", "always"),
-            "SuccessExitStatus": lambda: ("(aiai)", ([], [])),
-            "RestartPreventExitStatus": lambda: ("(aiai)", ([], [])),
-            "RestartForceExitStatus": lambda: ("(aiai)", ([], [])),
-            "RemainAfterExit": lambda: ("b", False),
         }
         if name not in found:
             return new_error(call, f"{_ERROR}.UnknownProperty", "s", (f"no {name} here",))

@@ -1,9 +1,9 @@
 """In time: how long after the limit is passed the signal comes, and how far above it a leak is by then.
 
 The machine itself may stand still: a virtual one whose host is busy, or gives it memory only when it is
-touched. So on each processor a program that only sleeps (late.c) bears witness. A run around whose crossing one
-of these was woken 10 ms late or more says nothing of the monitor; such runs are counted and shown, and not
-held against the bar.
+touched. So on each processor a program that only sleeps (late.c) bears witness. A run around whose crossing
+one of these was woken 10 ms late or more says nothing of the monitor; such runs are counted and shown, and
+not held against the bar.
 """
 
 import os
