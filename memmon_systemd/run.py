@@ -92,7 +92,7 @@ def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, loop: Loop
         monitor.look_around()
         loop.waiter.wait(0.0, time.monotonic)
 
-    reserve, problem = settle(Libc(), rehearse)
+    reserve, problem = settle(Libc(), rehearse, crowds=resolver.follows_processes)
     if problem:
         loop.report.warn(problem)
     return reserve

@@ -18,6 +18,8 @@ from memmon_systemd.libc import Libc
 from memmon_systemd.thrift import forget_inspect
 
 _SMALL_BYTES: Final = 320 * 1024
+_CROWD_BYTES: Final = 1024 * 1024
+"""For 1,000 processes that come at once, 0.9 kB each."""
 _LARGE_BYTES: Final = 256 * 1024
 _BLOCK_BYTES: Final = 400
 _BUS_CLIENT: Final = ("/libsystemd.so", "/pystemd/")
@@ -32,9 +34,9 @@ class Reserve:
 
     __slots__ = ("_pins",)
 
-    def __init__(self, libc: Libc) -> None:
-        """Take it and touch it."""
-        self._pins = _fill_arenas(_SMALL_BYTES)
+    def __init__(self, libc: Libc, small_bytes: int) -> None:
+        """Take it and touch it; `small_bytes` are for objects of up to 512 bytes."""
+        self._pins = _fill_arenas(small_bytes)
         block = bytearray(b"\1") * _LARGE_BYTES
         del block
         libc.touch_stack()
@@ -70,10 +72,11 @@ class Mapping:
         return self.permissions.startswith("rw")
 
 
-def settle(libc: Libc, rehearse: Callable[[], None]) -> tuple[Reserve, str]:
+def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[Reserve, str]:
     """Rehearse every path, take the reserve and lock it all; what could not be had, or "" .
 
-    Twice: the first rehearsal takes what the second would have had to ask for.
+    Twice: the first rehearsal takes what the second would have had to ask for. Where `crowds` of targets can
+    come at once, the reserve is larger.
     """
     problem = "" if libc.keep_freed_memory() else "mallopt(3) refused: freed memory may be given back"
     _renew_interned()
@@ -81,7 +84,7 @@ def settle(libc: Libc, rehearse: Callable[[], None]) -> tuple[Reserve, str]:
     forget_inspect()
     gc.collect()
     gc.freeze()
-    reserve = Reserve(libc)
+    reserve = Reserve(libc, _CROWD_BYTES if crowds else _SMALL_BYTES)
     try:
         _drop_pages_of_files(libc, _mappings())
         libc.lock_memory()

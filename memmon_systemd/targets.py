@@ -67,6 +67,8 @@ class Resolver:
         self.hierarchy = cgroup.find_hierarchy()
         self.table = process_table()
         self.systemd: Systemd | None = None
+        self.follows_processes = False
+        """Whether processes are found by their names: many can come at once."""
         if settings.user or settings.name_kind in (NameKind.UNIT, NameKind.OWNER):
             self.connect()
 
@@ -78,6 +80,7 @@ class Resolver:
         prefixes: list[str] = []
         for meaning in self.meanings():
             name = meaning.name
+            self.follows_processes = self.follows_processes or meaning.kind is not NameKind.UNIT
             if meaning.kind is NameKind.PROCESS:
                 prefixes.append(name)
             elif meaning.kind is NameKind.OWNER:

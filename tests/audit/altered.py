@@ -48,7 +48,7 @@ def no_rehearsal() -> None:
     from memmon_systemd import settle
 
     real: Callable[..., object] = settle.settle
-    replace(settle, "settle", lambda libc, _: real(libc, nothing))
+    replace(settle, "settle", lambda libc, _, **options: real(libc, nothing, **options))
 
 
 def no_reserve() -> None:
@@ -71,9 +71,9 @@ def evicted_start_up() -> None:
 
     real: Callable[..., object] = settle.settle
 
-    def evict_and_settle(*arguments: object) -> object:
+    def evict_and_settle(*arguments: object, **options: object) -> object:
         evict_this_process()
-        return real(*arguments)
+        return real(*arguments, **options)
 
     replace(settle, "settle", evict_and_settle)
 
