@@ -31,6 +31,8 @@ from tests.process.namespace import PidNamespace
 SOON_S = 30.0
 NAME = f"{MINE}-calm"
 OPTIONS = ("-m", "50", "-i", "0.02", NAME)
+A_CROWD = 2000
+"""More than come and go at once in the other tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def test_a_settled_monitor_loses_nothing_and_faults_on_no_path(
     monitor = start_on_copies(MONITOR)
     assert take_away(monitor.pid) == 0
     with Asked(monitor.pid) as asked:
-        walk(monitor, 200)
+        walk(monitor, A_CROWD)
     record(asked)
     assert asked.is_nothing, asked.detail
 
