@@ -38,6 +38,7 @@ from root_image import VARIANTS, BuildError, Image, image_for
 CACHE = REPO / ".vm"
 # timeout(1) ended the job.
 TIMED_OUT = 124
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 DEBIAN_PACKAGE_OF = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -162,18 +163,19 @@ def main() -> int:
     """Runs the chosen command in the machine; an error is one line, with the console if need be."""
 
     def end(number: int, _frame: object) -> NoReturn:
-        # Through the clean-up, as Ctrl-C does.
+        # Through the clean-up, which must not be ended by a second one.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        print("machine.py: interrupted", file=sys.stderr)
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
+    for each in ENDING:
+        signal.signal(each, end)
     try:
         return run_machine(parse())
     except (MachineError, JobError, BuildError, ResultsError, OSError) as error:
         print(f"machine.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("machine.py: interrupted", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":
