@@ -68,7 +68,7 @@ def only_one() -> Iterator[None]:
 
 def demand_tools() -> None:
     """Raises BuildError with one line that says what is missing."""
-    packages = {"dpkg-buildpackage": "dpkg-dev", "lintian": "lintian"}
+    packages = {"dpkg-buildpackage": "build-essential", "lintian": "lintian"}
     missing = [package for tool, package in packages.items() if shutil.which(tool) is None]
     if missing:
         raise BuildError(f"not installed: {', '.join(missing)}; `bash .ci/setup deb` installs that on Debian")
