@@ -113,6 +113,17 @@ def machine(suite: str, test: str | None) -> Kind:
     return Kind(f"vm-{suite}", command, against_vm, side_by_side=True)
 
 
+def starved(suite: str) -> Kind:
+    """Gives the kind that takes the memory of a small machine away.
+
+    It runs alone: beside another machine it takes three times as long, and its rounds are against the clock.
+    """
+    name = f"starved-{suite}"
+    small = ("--memory", "512", "--results", name)
+    command = (*SUDO, sys.executable, "tests/vm/machine.py", "--suite", suite, *small)
+    return Kind(name, (*command, "--", "tests/vm/starved"), against_vm)
+
+
 # A test that hangs: many times what these take on two cores.
 HANGS_S = 900
 INTERRUPTED_S = 30
@@ -128,6 +139,8 @@ def all_kinds(vm_test: str | None = None) -> tuple[Kind, ...]:
         Kind("unit", pytest("unit"), limit_s=HANGS_S),
         Kind("process", pytest("process"), limit_s=HANGS_S),
         Kind("audit", pytest("audit"), against_audit, limit_s=HANGS_S),
+        starved("bookworm"),
+        starved("trixie"),
         machine("bookworm", vm_test),
         machine("trixie", vm_test),
     )

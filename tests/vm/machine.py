@@ -86,6 +86,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--memory", metavar="MIB", type=int, default=1536, help="default 1536")
     parser.add_argument(
+        "--results",
+        metavar="NAME",
+        help="what the files in build/test-results are called; default vm-SUITE",
+    )
+    parser.add_argument(
         "--deadline",
         metavar="SECONDS",
         type=float,
@@ -106,7 +111,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_machine(chosen: argparse.Namespace) -> int:
     """Gives the exit status of the chosen command in the machine."""
-    name = f"vm-{chosen.suite}"
+    name = chosen.results or f"vm-{chosen.suite}"
     forget(name)
     demand_tools()
     command = command_of(chosen)
