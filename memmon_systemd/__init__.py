@@ -2,6 +2,8 @@
 
 __version__ = "0.1.0"
 
-from memmon_systemd.thrift import import_dataclasses
+from memmon_systemd.thrift import import_without
 
-import_dataclasses()
+import_without("inspect", "dataclasses")
+import_without("ipaddress", "urllib.parse")
+import_without("selectors", "socket")

@@ -67,6 +67,7 @@ class Monitor:
 
     def run(self) -> None:
         """Look, until `stop` is called or every source has finished."""
+        self._status.outdate()  # READY=1 came with another sentence.
         while not self.stopping:
             try:
                 self.turn()

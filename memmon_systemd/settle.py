@@ -19,7 +19,7 @@ from memmon_systemd.thrift import forget_inspect
 
 _SMALL_BYTES: Final = 320 * 1024
 _CROWD_BYTES: Final = 1024 * 1024
-"""For 1,000 processes that come at once, 0.9 kB each."""
+"""For 2,000 processes that come at once, with what is left of the arenas."""
 _LARGE_BYTES: Final = 256 * 1024
 _BLOCK_BYTES: Final = 400
 _BUS_CLIENT: Final = ("/libsystemd.so", "/pystemd/")

@@ -25,15 +25,15 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-def import_dataclasses() -> None:
-    """Import `dataclasses` without `inspect`, which it then takes where it needs it (3.13: at once)."""
-    if "dataclasses" in sys.modules or "inspect" in sys.modules:
+def import_without(absent: str, module: str) -> None:
+    """Import a module whose import of another one waits until something of that is asked for."""
+    if module in sys.modules or absent in sys.modules:
         return
-    sys.modules["inspect"] = _Later("inspect")
+    sys.modules[absent] = _Later(absent)
     try:
-        import_module("dataclasses")
+        import_module(module)
     finally:
-        del sys.modules["inspect"]
+        del sys.modules[absent]
 
 
 def forget_inspect() -> None:

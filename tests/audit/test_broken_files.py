@@ -1,18 +1,15 @@
 """10,000 broken readings of each file: the monitor goes on, counts them, and signals nobody else."""
 
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from memmon_systemd import cgroup, finder, proc, unitgauge, unittarget
+from memmon_systemd import cgroup, unitgauge, unittarget
 from memmon_systemd.bus import BusError
-from memmon_systemd.prefix import PrefixSource
 from memmon_systemd.processes import Process, ProcessTable, by_proc
-from tests.audit.breaking import BreakableFile, BreakableOs, Breaker, breakable_text
+from tests.audit.breaking import BreakableFile, Breaker, breakable_text
 from tests.audit.units import Record
 from tests.process.kit import MINE
 from tests.process.leaker import Leaker

@@ -1,71 +1,21 @@
 """From READY=1 on the kernel is asked for no memory, whatever the units and systemd do."""
 
-import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from kit import (
-    WORK,
-    Monitor,
-    MonitorUnit,
-    Service,
-    eventually,
-    faults_of,
-    resident_kib,
-    run,
-    silent_bus,
-    write_unit,
-)
+from kit import Monitor, MonitorUnit, Service, eventually, resident_kib, run, silent_bus, write_unit
 
-CALLS = ("mmap", "munmap", "mremap", "brk", "madvise")
-
-
-def mappings_of(pid: int) -> dict[str, dict[str, str]]:
-    """What is counted of each mapping (proc(5), /proc/PID/smaps), by its address, rights and file."""
-    found: dict[str, dict[str, str]] = {}
-    mapping = ""
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        words = line.split()
-        if words[0].endswith(":"):
-            found[mapping][words[0]] = words[1]
-        else:
-            mapping = " ".join((words[0], words[1], *words[5:]))
-            found[mapping] = {}
-    return found
-
-
-def changed(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:
-    """The mappings that aren't as they were, each with what of it changed."""
-    lines = []
-    for mapping in before | after:
-        earlier, later = before.get(mapping, {}), after.get(mapping, {})
-        lines += [
-            f"{mapping} {key} {earlier.get(key)} -> {later.get(key)}"
-            for key in earlier | later
-            if earlier.get(key) != later.get(key) and key != "Referenced:"
-        ]
-    return lines
+from tests.audit.counting import Asked
 
 
 @contextmanager
 def no_memory_asked_for(pid: int) -> Iterator[None]:
-    """Fails if the process calls the kernel for memory meanwhile, or has a page fault."""
-    path = Path(WORK, f"strace-{pid}")
-    trace = ("strace", "-f", "-qq", "-e", f"trace={','.join(CALLS)}", "-o", str(path), "-p", str(pid))
-    mappings, faults, kib = mappings_of(pid), faults_of(pid), resident_kib(pid)
-    with subprocess.Popen(trace, stderr=subprocess.DEVNULL) as tracer:
-        try:
-            tracing = f"TracerPid:\t{tracer.pid}\n"
-            eventually(lambda: tracing in Path(f"/proc/{pid}/status").read_text(), "strace is attached")
-            yield
-        finally:
-            tracer.terminate()
-    calls = re.findall(rf"\b(?:{'|'.join(CALLS)})\(.*", path.read_text())
-    print(f"RSS {kib} -> {resident_kib(pid)} KiB, faults {faults} -> {faults_of(pid)}, calls {calls}")
-    assert calls == []
-    assert faults_of(pid) == faults, changed(mappings, mappings_of(pid))
+    """Fails if the process calls the kernel for memory meanwhile, or has a page fault; says where."""
+    kib = resident_kib(pid)
+    with Asked(pid) as asked:
+        yield
+    print(f"RSS {kib} -> {resident_kib(pid)} KiB, {asked}")
+    assert asked.is_nothing, asked.detail
 
 
 def test_over_signals_and_restarts() -> None:
