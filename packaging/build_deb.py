@@ -89,6 +89,8 @@ def source_date_s() -> int:
     """The time that all files of the package have: SOURCE_DATE_EPOCH, else that of the last commit."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
+        if not given.isdecimal():
+            raise BuildError(f"SOURCE_DATE_EPOCH={given!r} is not a time: use seconds since 1970 (date +%s)")
         return int(given)
     if shutil.which("git") is not None:
         log = ("git", "log", "-1", "--format=%ct")
