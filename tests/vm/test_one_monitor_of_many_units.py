@@ -54,6 +54,8 @@ def crowd() -> Iterator[Crowd]:
         slow.tell("grow 40")
         yield Crowd(monitor, workers, scope, boxed, stubborn, slow)
         stop(monitor, boxed, stubborn, slow)
+        # It had to be killed.
+        run("systemctl", "reset-failed", stubborn.unit)
         run("systemctl", "stop", "worker@*.service")
         # It has ended by itself where all went well.
         subprocess.run(("systemctl", "stop", "crowd.scope"), capture_output=True, check=False)

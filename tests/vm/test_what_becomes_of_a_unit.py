@@ -40,6 +40,7 @@ def pairs() -> Iterator[dict[str, Pair]]:
     for pair in pairs.values():
         stop(pair.monitor, pair.service)
         pair.service.file.unlink(missing_ok=True)
+    run("systemctl", "reset-failed", pairs["crashing"].service.unit)
 
 
 def grow_until_asked(service: Leaky) -> None:
