@@ -1,6 +1,7 @@
 """The tests of this directory run in the machine of machine.py, and nowhere else."""
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,16 @@ def strict_units() -> None:
         from shipped import be_strict
 
         be_strict()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_configuration_is_left() -> Iterator[None]:
+    """The next file's tests find /etc/memory-monitor as these did."""
+    yield
+    if IN_THE_MACHINE:
+        from shipped import leave_no_configuration
+
+        leave_no_configuration()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

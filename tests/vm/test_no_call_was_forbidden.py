@@ -11,10 +11,8 @@ MAKES_A_FORBIDDEN_CALL = "import os; os.setpriority(os.PRIO_PROCESS, 0, 5)"
 
 @pytest.mark.last
 def test_the_kernel_log_tells_of_a_forbidden_call_and_of_none_by_the_monitor() -> None:
-    forbidden = Shipped(
-        "forbidden",
-        drop_in=f'[Service]\nExecStart=\nExecStart=/usr/bin/python3 -ISc "{MAKES_A_FORBIDDEN_CALL}"\n',
-    )
+    execute = f'ExecStart=\nExecStart=/usr/bin/python3 -ISc "{MAKES_A_FORBIDDEN_CALL}"\n'
+    forbidden = Shipped("forbidden", drop_in=f"[Service]\nRestart=no\n{execute}")
     subprocess.run(("systemctl", "start", forbidden.unit), capture_output=True, check=False)
     assert property_of(forbidden.unit, "ExecMainStatus") == "31", "it was not ended by SIGSYS"
     run("systemctl", "stop", forbidden.unit)

@@ -178,6 +178,9 @@ def test_purged_it_leaves_nothing_but_the_files_of_an_admin_and_dpkg_says_so() -
     assert "directory '/etc/memory-monitor' not empty so not removed" in purged.stderr
     gone = {"ActiveState": "inactive", "LoadState": "not-found"}
     assert properties_of(MONITOR, "ActiveState", "LoadState") == gone
+    # The drop-ins in /run are these tests' own.
     names = ("-path", "*memory-monitor*", "-o", "-path", "*memory_monitor*", "-o", "-path", "*memmon*")
-    left = run("find", "/etc", "/usr", "/run/systemd", "/var/lib", *names).splitlines()
+    but = ("(", "-path", "/run/systemd/*/memory-monitor@*.service.d", "-prune", ")")
+    of_it = ("(", *names, ")", "-print")
+    left = run("find", "/etc", "/usr", "/run/systemd", "/var/lib", *but, "-o", *of_it).splitlines()
     assert sorted(left) == [str(SETTINGS.parent), str(SETTINGS)]

@@ -45,9 +45,9 @@ def test_what_polkit_refuses_goes_by_pidfd_where_the_user_is_the_same(drop_in: s
         start(monitor, foreign)
         service.tell("grow 35")
         another.tell("grow 35")
+        line = monitor.wait_for(r"^unruled\.service: .*signalled: ")
         service.wait_for("SIGUSR1")
         assert_in_time("polkit refuses", service, "grow 35", "SIGUSR1")
-        line = monitor.wait_for(r"^unruled\.service: signalled: ")
         assert f"sent SIGUSR1 to process {service.pid} by pidfd (KillUnit: " in line
         assert "polkit rule" in line
         foreign.wait_for(r"^foreign\.service: not signalled: .*: run as root, as that user, or with CAP_KILL")
