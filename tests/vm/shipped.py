@@ -120,15 +120,6 @@ class Shipped:
         what = f"{count} x {pattern!r} of {self.unit}"
         return eventually(found, what, deadline_s, lambda: "\n".join(self.lines))[-1]
 
-    def wait_for_status(self, pattern: str) -> str:
-        """Waits until its status begins so; the whole of it."""
-
-        def matching() -> str:
-            status = self.status
-            return status if re.match(pattern, status) else ""
-
-        return eventually(matching, f"{self.unit} has the status {pattern!r}", detail=self._shown)
-
     def wait_until_ended(self) -> None:
         """Waits for its end, which has to be of its own will."""
 
