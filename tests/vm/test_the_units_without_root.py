@@ -51,7 +51,7 @@ def test_what_polkit_refuses_goes_by_pidfd_where_the_user_is_the_same(drop_in: s
         assert_in_time("polkit refuses", service, "grow 35", "SIGUSR1")
         assert f"sent SIGUSR1 to process {service.pid} by pidfd (KillUnit: " in line
         assert "polkit rule" in line
-        foreign.wait_for(r"^foreign\.service: not signalled: .*: run as root, as that user, or with CAP_KILL")
+        foreign.wait_for(r"^foreign\.service: not signalled: .* by a polkit rule; by pidfd: process \d+: ")
         assert "SIGUSR1" not in another.said
         assert monitor.process["NRestarts"] == foreign.process["NRestarts"] == "0"
     monitor.wait_until_ended()
