@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,16 @@ def strict_units() -> None:
         from shipped import be_strict
 
         be_strict()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_configuration_is_left() -> Iterator[None]:
+    """The next file's tests find /etc/memory-monitor as these did."""
+    yield
+    if IN_THE_MACHINE:
+        from shipped import leave_no_configuration
+
+        leave_no_configuration()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,14 @@ def be_strict() -> None:
         drop_in.write_text("[Service]\nSystemCallErrorNumber=kill\n")
     run("systemctl", "daemon-reload")
 
+_written: list[Path] = []
+
+
+def leave_no_configuration() -> None:
+    """Removes the files that instances were configured by."""
+    while _written:
+        _written.pop().unlink(missing_ok=True)
+
 
 class Monitored(Leaky):
     """leaky.py as a unit with a file, to be started by systemctl."""
@@ -61,7 +69,9 @@ class Shipped:
         self.unit = f"memory-monitor@{name}.service"
         if configuration:
             CONFIGURATION.mkdir(exist_ok=True)
-            Path(CONFIGURATION, f"{name}.conf").write_text(configuration)
+            file = CONFIGURATION / f"{name}.conf"
+            file.write_text(configuration)
+            _written.append(file)
         if drop_in:
             write_unit(f"{self.unit}.d/tests-own.conf", drop_in)
 
@@ -109,15 +119,6 @@ class Shipped:
 
         what = f"{count} x {pattern!r} of {self.unit}"
         return eventually(found, what, deadline_s, lambda: "\n".join(self.lines))[-1]
-
-    def wait_for_status(self, pattern: str) -> str:
-        """Waits until its status begins so; the whole of it."""
-
-        def matching() -> str:
-            status = self.status
-            return status if re.match(pattern, status) else ""
-
-        return eventually(matching, f"{self.unit} has the status {pattern!r}", detail=self._shown)
 
     def wait_until_ended(self) -> None:
         """Waits for its end, which has to be of its own will."""

@@ -227,7 +227,8 @@ def test_a_forking_service_without_a_pid_file_has_no_main_process() -> None:
 
 
 def test_a_service_that_ignores_the_signal_is_an_error() -> None:
-    run("systemd-run", "--quiet", "--unit=deaf", "--property=Restart=always", "--property=TimeoutStopSec=1",
+    run("systemd-run", "--quiet", "--collect", "--unit=deaf",
+        "--property=Restart=always", "--property=TimeoutStopSec=1",
         "sh", "-c", "trap '' TERM; sleep infinity")  # fmt: skip
     try:
         eventually(

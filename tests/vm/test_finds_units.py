@@ -93,13 +93,13 @@ def test_the_unit_that_owns_such_a_process_is_monitored() -> None:
 def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
     environment = {"XDG_RUNTIME_DIR": "/run/user/1000"}
     as_tester = ("runuser", "-u", "tester", "--", "env", *(f"{k}={v}" for k, v in environment.items()))
-    mine = Leaky("mine")
-    unit = (*as_tester, "systemd-run", "--user", "--quiet", "--collect", "--unit=mine.service")
+    mine = Leaky("my-own")
+    unit = (*as_tester, "systemd-run", "--user", "--quiet", "--collect", "--unit=my-own.service")
     run(*unit, *mine.command("grow 40"))
-    options = ("-m", "30", "-i", "1", "-s", "USR1", "--user", "mine.service")
+    options = ("-m", "30", "-i", "1", "-s", "USR1", "--user", "my-own.service")
     with Monitor(*options, user="tester", environment=environment) as monitor:
         mine.wait_for("SIGUSR1")
-        assert monitor.wait_for(r"^mine\.service: signalled: .*\(KillUnit\)$")
-        run(*as_tester, "systemctl", "--user", "stop", "mine.service")
-        monitor.wait_for(r"^mine\.service: waiting: it stopped$")
+        assert monitor.wait_for(r"^my-own\.service: signalled: .*\(KillUnit\)$")
+        run(*as_tester, "systemctl", "--user", "stop", "my-own.service")
+        monitor.wait_for(r"^my-own\.service: waiting: it stopped$")
     assert not re.search("Traceback", monitor.log)
