@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Timer
 from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,9 +113,22 @@ def machine(suite: str, test: str | None) -> Kind:
     return Kind(f"vm-{suite}", command, against_vm, side_by_side=True)
 
 
+def starved(suite: str) -> Kind:
+    """Gives the kind that takes the memory of a small machine away.
+
+    It runs alone: beside another machine it takes three times as long, and its rounds are against the clock.
+    """
+    name = f"starved-{suite}"
+    small = ("--memory", "512", "--results", name)
+    command = (*SUDO, sys.executable, "tests/vm/machine.py", "--suite", suite, *small)
+    return Kind(name, (*command, "--", "tests/vm/starved"), against_vm)
+
+
 # A test that hangs: many times what these take on two cores.
 HANGS_S = 900
 INTERRUPTED_S = 30
+# So long what was told to end by Ctrl-C may take before it is told again.
+CTRL_C_S = 10.0
 
 
 def all_kinds(vm_test: str | None = None) -> tuple[Kind, ...]:
@@ -125,6 +139,8 @@ def all_kinds(vm_test: str | None = None) -> tuple[Kind, ...]:
         Kind("unit", pytest("unit"), limit_s=HANGS_S),
         Kind("process", pytest("process"), limit_s=HANGS_S),
         Kind("audit", pytest("audit"), against_audit, limit_s=HANGS_S),
+        starved("bookworm"),
+        starved("trixie"),
         machine("bookworm", vm_test),
         machine("trixie", vm_test),
     )
@@ -182,18 +198,25 @@ def run(kind: Kind, output: IO[bytes] | None = None) -> Outcome:
 def exit_status(kind: Kind, output: IO[bytes] | None) -> int | None:
     """Runs the command of a kind; if it isn't done by its limit, interrupts it and gives None."""
     stderr = None if output is None else subprocess.STDOUT
-    with subprocess.Popen(kind.command, cwd=ROOT, stdout=output, stderr=stderr) as process:
-        RUNNING.append(process)
-        try:
-            return process.wait(kind.limit_s)
-        except subprocess.TimeoutExpired:
-            interrupt(process)
-        finally:
-            RUNNING.remove(process)
-        try:
-            process.wait(INTERRUPTED_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    process = subprocess.Popen(kind.command, cwd=ROOT, stdout=output, stderr=stderr)
+    RUNNING.append(process)
+    try:
+        with process:
+            return ended_in_time(process, kind.limit_s)
+    finally:
+        RUNNING.remove(process)
+
+
+def ended_in_time(process: subprocess.Popen[bytes], limit_s: float | None) -> int | None:
+    """Waits for the end of a process and gives its status; None if it had to be interrupted."""
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        interrupt(process)
+    try:
+        process.wait(INTERRUPTED_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
     return None
 
 
@@ -207,9 +230,18 @@ def interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def end(number: int, _frame: object) -> NoReturn:
-    """Interrupts all that runs, and ends when that has ended."""
-    for process in RUNNING:
-        interrupt(process)
+    """Interrupts all that runs, and ends when that has ended.
+
+    By Ctrl-C a terminal has told them all, and to tell them twice would end their clean-up; kill has not.
+    """
+
+    def interrupt_what_runs() -> None:
+        for process in RUNNING:
+            interrupt(process)
+
+    timer = Timer(CTRL_C_S if number == signal.SIGINT else 0.0, interrupt_what_runs)
+    timer.daemon = True
+    timer.start()
     sys.exit(128 + number)
 
 
@@ -268,10 +300,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, end)
-    # A shell that starts this in the background has SIGINT ignored, by all that is started here too.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+    sys.exit(main())

@@ -41,8 +41,8 @@ class UnitActor:
     ) -> Outcome:
         """Signal or restart a unit whose cgroup is `directory`; raises nothing.
 
-        While `backoff` runs systemd isn't asked, for each refusal costs memory that nobody frees. A bus that
-        is lost has a pause of its own.
+        While `backoff` runs systemd isn't asked, for each call that fails costs memory that nobody frees. A
+        bus that can't be called has a pause of its own.
         """
         trouble = backoff.why
         if backoff.is_due(now_s):
@@ -55,7 +55,7 @@ class UnitActor:
                 trouble = str(error) + (
                     f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
                 )
-                if error.was_answered:
+                if error.was_called:
                     backoff.failed(now_s, trouble)
             else:
                 backoff.worked()

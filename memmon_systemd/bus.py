@@ -26,8 +26,8 @@ _START_DEADLINE_S: Final = 5
 ABSENT: Final = (errno.ENOENT, errno.ECONNREFUSED)
 """What a bus that isn't there answers with."""
 
-_RECONNECT_PAUSE_S: Final = 30.0
-"""The longest from one try to reach a bus that is lost to the next: that costs a socket, and at most 1 s."""
+_GREETING_PAUSE_S: Final = 30.0
+"""The longest pause where not even the greeting worked: to try that costs no memory, and at most 1 s."""
 
 _LOST: Final = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EBADF)
 
@@ -35,21 +35,21 @@ _LOST: Final = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, 
 class BusError(Exception):
     """The bus, or who answers on it, refused or could not be asked: one line, and the errno."""
 
-    def __init__(self, number: int, text: str, *, was_answered: bool = False) -> None:
-        """`number` is a positive errno; an error that is an answer has cost memory that nobody frees."""
+    def __init__(self, number: int, text: str, *, was_called: bool = False) -> None:
+        """`number` is a positive errno; a call that was made and failed has cost memory that nobody frees."""
         super().__init__(text)
         self.errno = number
-        self.was_answered = was_answered
+        self.was_called = was_called
 
 
 class Backoff:
-    """When to try again what failed: after 1 s, 2 s, 4 s, … up to the longest pause, an hour."""
+    """When to try again what failed: after 1 s, 2 s, 4 s, … up to an hour."""
 
-    __slots__ = ("_again_s", "_longest_s", "_pause_s", "why")
+    __slots__ = ("_again_s", "_pause_s", "why")
+    LONGEST_S: Final = 3600.0
 
-    def __init__(self, longest_s: float = 3600.0) -> None:
+    def __init__(self) -> None:
         """Nothing has failed yet."""
-        self._longest_s = longest_s
         self._pause_s = 0.0
         self._again_s = float("-inf")
         self.why = ""
@@ -59,10 +59,10 @@ class Backoff:
         """Whether a try is allowed now."""
         return now_s >= self._again_s
 
-    def failed(self, now_s: float, why: str) -> None:
-        """A try failed: the next pause is twice as long."""
+    def failed(self, now_s: float, why: str, longest_s: float = LONGEST_S) -> None:
+        """A try failed: the next pause is twice as long, but `longest_s` at most."""
         self.why = why
-        self._pause_s = min(max(2 * self._pause_s, 1.0), self._longest_s)
+        self._pause_s = min(max(2 * self._pause_s, 1.0), longest_s)
         self._again_s = now_s + self._pause_s
 
     def worked(self) -> None:
@@ -84,7 +84,7 @@ class Bus:
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
         # Any: pystemd is Cython without types for mypy (no py.typed).
         self._connection: Any = None
-        self._reconnect = Backoff(_RECONNECT_PAUSE_S)
+        self._reconnect = Backoff()
         self._last_failure = BusError(errno.ENOTCONN, "not connected yet")
         self._connect(_START_DEADLINE_S)
 
@@ -154,7 +154,7 @@ class Bus:
         if number == errno.ETIMEDOUT:
             message = f"no answer within {CALL_DEADLINE_S} s"
         is_lost = number in _LOST
-        failure = BusError(number, f"{what.decode()}: {message}", was_answered=not is_lost)
+        failure = BusError(number, f"{what.decode()}: {message}", was_called=True)
         if is_lost:
             self.close()
             self._give_up(failure)
@@ -163,7 +163,8 @@ class Bus:
     def _give_up(self, failure: BusError) -> None:
         """Leave the bus alone for a while: meanwhile every call fails at once, with the same failure."""
         self._last_failure = failure
-        self._reconnect.failed(time.monotonic(), str(failure))
+        longest_s = Backoff.LONGEST_S if failure.was_called else _GREETING_PAUSE_S
+        self._reconnect.failed(time.monotonic(), str(failure), longest_s)
 
 
 def _socket_address(user: bool, environ: Mapping[str, str]) -> str | None:

@@ -68,7 +68,7 @@ def only_one() -> Iterator[None]:
 
 def demand_tools() -> None:
     """Raises BuildError with one line that says what is missing."""
-    packages = {"dpkg-buildpackage": "dpkg-dev", "lintian": "lintian"}
+    packages = {"dpkg-buildpackage": "build-essential", "lintian": "lintian"}
     missing = [package for tool, package in packages.items() if shutil.which(tool) is None]
     if missing:
         raise BuildError(f"not installed: {', '.join(missing)}; `bash .ci/setup deb` installs that on Debian")
@@ -90,11 +90,13 @@ def source_date_s() -> int:
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
         return int(given)
-    asked = subprocess.run(
-        ("git", "log", "-1", "--format=%ct"), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    # Without git, or in what was unpacked from an archive, the changelog's own time is as good.
-    return int(asked.stdout) if asked.returncode == 0 else int((ROOT / "CHANGELOG.md").stat().st_mtime)
+    if shutil.which("git") is not None:
+        log = ("git", "log", "-1", "--format=%ct")
+        asked = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return int(asked.stdout)
+    # No git, or the tree is from an archive: then what changed last is as good.
+    return int((ROOT / "CHANGELOG.md").stat().st_mtime)
 
 
 def write_changelog(debian: Path, when_s: int) -> None:

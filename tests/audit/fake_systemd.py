@@ -122,7 +122,6 @@ class FakeSystemd:
             "ActiveState": lambda: ("s", "active" if (self.top / unit).exists() else "inactive"),
             "Job": lambda: ("(uo)", (0, "/")),
             "InvocationID": lambda: ("ay", self._invocation(unit)),
-            "Restart": lambda: ("s", "always"),
             "MainPID": lambda: ("u", self._main_pid(unit)),
             "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
         }

@@ -121,9 +121,9 @@ def test_what_fails_is_tried_again_after_1_2_4_seconds_up_to_an_hour() -> None:
 
 
 def test_the_longest_pause_can_be_a_shorter_one() -> None:
-    backoff = Backoff(longest_s=30.0)
+    backoff = Backoff()
     for _ in range(15):
-        backoff.failed(0.0, "why")
+        backoff.failed(0.0, "why", longest_s=30.0)
     assert backoff.is_due(30.0)
     assert not backoff.is_due(29.0)
 

@@ -89,6 +89,12 @@ def test_the_page_lists_the_states_and_the_events_that_there_are() -> None:
     assert ids == [event.value.message_id for event in Event]
 
 
+def test_the_page_lists_the_fields_of_the_journal_that_there_are() -> None:
+    source = (ROOT / "memmon_systemd" / "report.py").read_text()
+    listed = re.findall(r"^(\*\*[A-Z_, *]+\*\*)$", section(COMMAND, "LOG"), re.MULTILINE)
+    assert set(re.findall(r"[A-Z_]+", " ".join(listed))) == set(re.findall(r'\("([A-Z_]+)", ', source))
+
+
 def test_the_settings_of_the_unit_and_their_defaults_are_those_of_its_file() -> None:
     (line,) = re.findall(r"^Environment=(.*)$", UNIT_FILE, re.MULTILINE)
     in_file = dict(setting.split("=", 1) for setting in line.replace("%%", "%").split())

@@ -1,9 +1,11 @@
 """What starts the test machine, names its tests and counts their results."""
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
@@ -224,3 +226,45 @@ def test_kinds_side_by_side_run_at_the_same_time_and_what_they_write_is_not_mixe
         *("===== first", "first begins", "first ends"),
         *("===== second, at the same time", "second begins", "second ends"),
     ]
+
+
+# Says that it runs, then that it was told to end, and ends.
+ENDS_WHEN_TOLD = """
+import pathlib, signal, sys
+said = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGINT, lambda *_: sys.exit(said.write_text("told")))
+said.write_text("runs")
+signal.alarm(120)
+signal.pause()
+"""
+RUNS_TWO = """
+import runpy, sys
+path, program, *files = sys.argv[1:]
+runner = runpy.run_path(path)
+of = runner["end"].__globals__
+of["CTRL_C_S"] = 0.1
+for each in (2, 15):
+    of["signal"].signal(each, of["end"])
+of["run_all"]([
+    of["Kind"](file[-1], (sys.executable, "-c", program, file), side_by_side=True) for file in files
+])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_only_the_runner_gets_ends_all_that_it_has_started(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    command = (sys.executable, "-c", RUNS_TWO, str(REPO / ".ci" / "test.py"), ENDS_WHEN_TOLD)
+    with subprocess.Popen((*command, *map(str, files)), stdout=subprocess.DEVNULL) as runs:
+        try:
+            end_s = time.monotonic() + 60
+            while not all(file.exists() and file.read_text() for file in files):
+                assert time.monotonic() < end_s, "they don't start"
+                time.sleep(0.02)
+            runs.send_signal(number)
+            assert runs.wait(60) == 128 + number
+        finally:
+            runs.kill()
+    assert [file.read_text() for file in files] == ["told", "told"]

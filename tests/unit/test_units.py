@@ -211,7 +211,7 @@ def test_a_bus_that_was_lost_for_hours_is_used_as_soon_as_it_is_back(start: Star
 def test_what_systemd_refuses_is_asked_again_after_longer_and_longer_pauses(start: Start) -> None:
     house = start("-m 100 --restart app.service")
     house.make("app.service", 101)
-    house.manager.failure = BusError(13, "Permission denied", was_answered=True)
+    house.manager.failure = BusError(13, "Permission denied", was_called=True)
     house.advance(4.5 * 3600)
     house.manager.failure = None
     house.advance(600)

@@ -23,7 +23,8 @@ echo "@@vm-job begins"
 # A pipe, not the terminal, is what the command writes to: no colours, no progress bars.
 run_job </dev/null 2>&1 | cat
 status=${PIPESTATUS[0]}
-if [ "$status" != 0 ]; then
+# Where what failed passed at the second try, the journal may still tell why it failed.
+if [ "$status" != 0 ] || [ -e "$results/junit-again.xml" ]; then
     journalctl --no-pager --output=short-monotonic 2>&1 | tail -c "$journal_size" >"$results/journal"
 fi
 tar -c -f /dev/vdc -C "$results" . || echo "vm: what came out has no room on the disk of results"

@@ -38,6 +38,7 @@ from root_image import VARIANTS, BuildError, Image, image_for
 CACHE = REPO / ".vm"
 # timeout(1) ended the job.
 TIMED_OUT = 124
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 DEBIAN_PACKAGE_OF = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -85,6 +86,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--memory", metavar="MIB", type=int, default=1536, help="default 1536")
     parser.add_argument(
+        "--results",
+        metavar="NAME",
+        help="what the files in build/test-results are called; default vm-SUITE",
+    )
+    parser.add_argument(
         "--deadline",
         metavar="SECONDS",
         type=float,
@@ -105,7 +111,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_machine(chosen: argparse.Namespace) -> int:
     """Gives the exit status of the chosen command in the machine."""
-    name = f"vm-{chosen.suite}"
+    name = chosen.results or f"vm-{chosen.suite}"
     forget(name)
     demand_tools()
     command = command_of(chosen)
@@ -162,18 +168,19 @@ def main() -> int:
     """Runs the chosen command in the machine; an error is one line, with the console if need be."""
 
     def end(number: int, _frame: object) -> NoReturn:
-        # Through the clean-up, as Ctrl-C does.
+        # Through the clean-up, which must not be ended by a second one.
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        print("machine.py: interrupted", file=sys.stderr)
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
+    for each in ENDING:
+        signal.signal(each, end)
     try:
         return run_machine(parse())
     except (MachineError, JobError, BuildError, ResultsError, OSError) as error:
         print(f"machine.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("machine.py: interrupted", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import unitproperties
 
 CGROUPS = Path("/sys/fs/cgroup")
-SOURCES = Path(__file__).parents[2] / "memmon_systemd"
+REPO = Path(__file__).parents[2]
 
 
 def output_of(*command: str) -> str:
@@ -75,7 +75,9 @@ def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
     where = "import memmon_systemd; print(memmon_systemd.__path__[0])"
     installed = Path(output_of("python3", "-P", "-c", where))
     assert installed == Path("/usr/lib/python3/dist-packages/memmon_systemd")
-    sources = {path.name: path.read_text() for path in SOURCES.glob("*.py")}
+    sources = {path.name: path.read_text() for path in (REPO / "memmon_systemd").glob("*.py")}
     assert len(sources) > 20
     assert {path.name: path.read_text() for path in installed.glob("*.py")} == sources
+    unit = Path("/usr/lib/systemd/system/memory-monitor@.service")
+    assert unit.read_text() == (REPO / "units" / unit.name).read_text()
     assert output_of("/usr/bin/memory-monitor", "--version").startswith("memory-monitor ")

@@ -28,18 +28,24 @@ def installed_again() -> Iterator[None]:
     install()
 
 
-@pytest.fixture
-def monitored() -> Iterator[Service]:
-    """packaged.service, with the monitor that was enabled for it and settings of an admin."""
-    if not Path("/usr/bin/memory-monitor").exists():
-        install()
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """packaged.service, with settings that an admin has made for its monitor."""
     SETTINGS.parent.mkdir(exist_ok=True)
     SETTINGS.write_text("MAX_MEMORY=30\n")
     with Service("packaged.service") as service:
-        run("systemctl", "enable", "--now", MONITOR)
         yield service
-        subprocess.run(("systemctl", "disable", "--now", MONITOR), capture_output=True, check=False)
-    SETTINGS.unlink(missing_ok=True)
+    SETTINGS.unlink()
+
+
+@pytest.fixture
+def monitored(service: Service) -> Service:
+    """The service with its monitor enabled and running, whatever an earlier test has left."""
+    if not Path("/usr/bin/memory-monitor").exists():
+        install()
+    if not WANTED.exists() or property_of(MONITOR, "ActiveState") != "active":
+        run("systemctl", "enable", "--now", MONITOR)
+    return service
 
 
 def test_it_brings_the_command_the_units_the_pages_and_the_completions() -> None:
@@ -49,12 +55,14 @@ def test_it_brings_the_command_the_units_the_pages_and_the_completions() -> None
         "/etc/memory-monitor",
         "/usr/lib/systemd/system/memory-monitor@.service",
         "/usr/lib/systemd/user/memory-monitor@.service",
+        "/usr/lib/systemd/catalog/memory-monitor.catalog",
         "/usr/share/man/man1/memory-monitor.1.gz",
         "/usr/share/man/man8/memory-monitor@.service.8.gz",
         COMPLETION,
         "/usr/share/zsh/vendor-completions/_memory-monitor",
         "/usr/share/doc/memory-monitor/copyright",
         "/usr/share/doc/memory-monitor/changelog.gz",
+        "/usr/share/doc/memory-monitor/check.md.gz",
         "/usr/share/doc/memory-monitor/examples/example.conf",
         "/usr/share/doc/memory-monitor/examples/unprivileged.conf",
         "/usr/share/doc/memory-monitor/examples/memory-monitor.rules",

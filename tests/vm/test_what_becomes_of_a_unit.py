@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import Leaky, eventually, property_of, run
+from kit import DEADLINE_S, Leaky, eventually, property_of, run
 from shipped import RESTARTS, Monitored, Shipped, start, stop
 
 INSTALLED = Path("/usr/lib/systemd/system")
@@ -33,6 +33,7 @@ def pairs() -> Iterator[dict[str, Pair]]:
     eventually(
         lambda: all(property_of(pair.monitor.unit, "ActiveState") == "active" for pair in pairs.values()),
         "all monitors are ready",
+        deadline_s=2 * DEADLINE_S,
     )
     yield pairs
     run("systemctl", "disable", "--runtime", *(pair.monitor.unit for pair in pairs.values()))

@@ -138,7 +138,7 @@ def test_the_signal_goes_out_in_time(pair: Pair, failure: str) -> None:
 
 def test_the_watchdog_never_fired_and_nothing_went_wrong(pair: Pair) -> None:
     assert properties_of(pair.monitor.unit, "NRestarts", "Result") == {"NRestarts": "0", "Result": "success"}
-    assert not pair.monitor.lines_with("not signalled|error|Traceback")
+    assert not pair.monitor.lines_with("not signalled|memory-monitor: error|Traceback")
     service, monitor = pair.service, pair.monitor
     service.tell("grow 40")
     line = monitor.wait_for(r": signalled: .*\(KillUnit\)$")

@@ -17,16 +17,10 @@ def worker(instance: int) -> Recipe:
     return Recipe(f"worker@{instance}", "workers")
 
 
-def start(one: Recipe) -> None:
-    """Starts it, and waits until the monitor has found it."""
-    run("systemctl", "start", one.unit)
-    one.wait_until_says(": ok: ")
-
-
 def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
     """Makes it leak."""
     before = one.main_process()
-    Path(DIRECTORY, str(instance)).write_text("4")
+    Path(DIRECTORY, str(instance)).write_text("40")
     one.wait_until_says(": signalled: ")
     Path(DIRECTORY, str(instance)).write_text("0")
     one.wait_for_another(before)
@@ -38,13 +32,16 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
     install(*PAGE.files)
     forget_log()
     first, second, third = workers = [worker(instance) for instance in (1, 2, 3)]
+    run("systemctl", "start", first.unit, second.unit)
+    print(run("memory-monitor", "--check", "-m", "80%", "worker@*.service"))
     run("systemctl", "start", first.monitor)
     try:
-        start(first)
-        start(second)
+        first.wait_until_says(": ok: ")
+        second.wait_until_says(": ok: ")
         others = first.main_process()
         leak_until_it_was_asked_and_came_back(second, 2)
-        start(third)
+        run("systemctl", "start", third.unit)
+        third.wait_until_says(": ok: ")
         leak_until_it_was_asked_and_came_back(third, 3)
         assert first.main_process() == others
         assert first.times_asked() == 0

@@ -12,7 +12,7 @@ LEAK = Path("/srv/myapp/leak")
 
 def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
     install_app("worker.py", "/srv/myapp")
-    LEAK.write_text("20")
+    LEAK.write_text("40")
     APP.write_text(f"#!/bin/sh\nexec /usr/bin/python3 /srv/myapp/worker.py {LEAK}\n")
     APP.chmod(0o755)
     install(*PAGE.files)

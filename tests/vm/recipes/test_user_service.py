@@ -1,15 +1,13 @@
 """docs/recipes/user-service.md."""
 
-import shutil
 from pathlib import Path
 
 from kit import eventually, run
-from recipes.page import REPO, Page, install, install_app
+from recipes.page import Page, install, install_app
 from recipes.service import DEADLINE_S, assert_page_shows_this_run
 
 PAGE = Page("recipes/user-service.md")
 HOME = Path("/home/tester")
-MONITOR = Path("/usr/lib/systemd/user/memory-monitor@.service")
 LOG = "journalctl --user --no-hostname -u indexer -u memory-monitor@indexer"
 
 
@@ -29,16 +27,16 @@ def has(words: str, count: int = 1) -> bool:
 
 
 def test_a_users_service_is_asked_by_the_users_monitor() -> None:
-    if not MONITOR.exists():
-        shutil.copy(REPO / "units/user/memory-monitor@.service", MONITOR)
     # As on a machine that was installed as usual: the journal is kept, and each user can read the own.
     Path("/var/log/journal").mkdir(exist_ok=True)
     run("journalctl", "--flush")
     install_app("worker.py", str(HOME))
     install(*PAGE.files, home=HOME)
-    (HOME / "leak").write_text("4")
+    (HOME / "leak").write_text("40")
     run("chown", "-R", "tester:", str(HOME))
     as_tester("systemctl", "--user", "daemon-reload")
+    as_tester("systemctl", "--user", "start", "indexer")
+    print(as_tester("memory-monitor", "--check", "--user", "-m", "80%", "indexer.service"))
     as_tester("systemctl", "--user", "enable", "--now", "indexer", "memory-monitor@indexer")
     try:
         eventually(lambda: has("signalled: "), "it is asked", DEADLINE_S, lambda: "\n".join(log()))

@@ -3,7 +3,7 @@
     starve.py target FILE
     starve.py rounds FILE COUNT LEFT_KIB keep|drop
 
-`target` is named "starved". It leaks at each SIGUSR1, 10 MiB a second, until SIGTERM; then it gives all back.
+`target` is named "starved". It leaks at each SIGUSR1, 4 MiB a second, until SIGTERM; then it gives all back.
 At SIGUSR2 it takes HELD_MIB and keeps them until SIGTERM. What happens it adds to FILE, a line each:
 "started PID", "leaking", "holding", "signalled MIB".
 
@@ -25,11 +25,11 @@ import time
 from collections.abc import Callable
 
 MIB = 1 << 20
-MIB_PER_S = 10
+MIB_PER_S = 4
 STEP_BYTES = 256 << 10
 STEP_S = STEP_BYTES / (MIB_PER_S * MIB)
 MOST_MIB = 64
-HELD_MIB = 14
+HELD_MIB = 8
 ROUND_DEADLINE_S = 60.0
 DROP_EVERY_S = 0.1
 POLL_S = 0.05

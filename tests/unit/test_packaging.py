@@ -1,0 +1,34 @@
+"""What is shipped beside the modules is in the Debian package and in the wheel."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEBIAN = ROOT / "packaging" / "debian"
+SHIPPED = [
+    str(path.relative_to(ROOT))
+    for top in ("units", "completions")
+    for path in sorted((ROOT / top).rglob("*"))
+    if path.is_file()
+]
+
+
+def is_matched(file: str, globs: list[str]) -> bool:
+    return any(ROOT / file in ROOT.glob(glob) for glob in globs)
+
+
+@pytest.mark.parametrize("file", SHIPPED)
+def test_the_debian_package_has_it(file: str) -> None:
+    installed = [line.split()[0] for line in (DEBIAN / "install").read_text().splitlines()]
+    assert file in installed + (DEBIAN / "examples").read_text().splitlines()
+
+
+@pytest.mark.parametrize("file", SHIPPED)
+def test_the_wheel_has_it(file: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    directories = project["tool"]["setuptools"]["data-files"]
+    places = [place for place, globs in directories.items() if is_matched(file, globs)]
+    # Below share/memory-monitor it is where it is in the source.
+    assert places == [f"share/memory-monitor/{Path(file).parent}"]
