@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,10 @@ from memmon_systemd.systemd import MANAGER, Manager, Unit
 
 _UNLIMITED: Final = 2**64 - 1
 _ENDLESS: Final = float("inf")
+_PAUSES_S: Final = (1.1, 2.1)
+"""polkit is started by the first question, which can take longer than a call may; `Backoff` needs these."""
+_MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
+"""What an answer to a signal for nobody says of the permission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +162,13 @@ def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
     """
     if control_pid:
         return None
-    try:
-        manager.kill(unit, "control", signal.SIGCONT)
-    except BusError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return False
-        return True if error.errno == errno.ESRCH else None
+    for pause_s in (*_PAUSES_S, 0.0):
+        try:
+            manager.kill(unit, "control", signal.SIGCONT)
+        except BusError as error:
+            if error.errno != errno.ETIMEDOUT:
+                return _MEANINGS.get(error.errno)
+            time.sleep(pause_s)
+        else:
+            return None
     return None
