@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,8 +17,6 @@ from memmon_systemd.systemd import MANAGER, Manager, Unit
 
 _UNLIMITED: Final = 2**64 - 1
 _ENDLESS: Final = float("inf")
-_PAUSES_S: Final = (1.1, 2.1)
-"""polkit is started by the first question, which can take longer than a call may; `Backoff` needs these."""
 _MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
 """What an answer to a signal for nobody says of the permission."""
 
@@ -162,13 +159,8 @@ def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
     """
     if control_pid:
         return None
-    for pause_s in (*_PAUSES_S, 0.0):
-        try:
-            manager.kill(unit, "control", signal.SIGCONT)
-        except BusError as error:
-            if error.errno != errno.ETIMEDOUT:
-                return _MEANINGS.get(error.errno)
-            time.sleep(pause_s)
-        else:
-            return None
+    try:
+        manager.kill(unit, "control", signal.SIGCONT)
+    except BusError as error:
+        return _MEANINGS.get(error.errno)
     return None
