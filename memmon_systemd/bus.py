@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 CALL_DEADLINE_S: Final = 1
+PATIENT_DEADLINE_S: Final = 20
+"""For `--check`: its question about a right starts polkit, which took 7.5 s on an emulated machine."""
 _START_DEADLINE_S: Final = 5
 """For the first connection: at boot, or where the machine is busy, a bus can be slow; nothing is lost yet."""
 ABSENT: Final = (errno.ENOENT, errno.ECONNREFUSED)
@@ -74,12 +76,15 @@ class Backoff:
 class Bus:
     """The system's bus, or the user's."""
 
-    def __init__(self, user: bool, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, user: bool, environ: Mapping[str, str], call_deadline_s: int = CALL_DEADLINE_S
+    ) -> None:
         """Connect; BusError where there is no bus, or none that answers."""
         self._user = user
+        self._call_deadline_s = call_deadline_s
         self._address = _socket_address(user, environ)
         # libsystemd reads it when a connection is made; there is no other way to set it.
-        os.environ["SYSTEMD_BUS_TIMEOUT"] = f"{CALL_DEADLINE_S}s"
+        os.environ["SYSTEMD_BUS_TIMEOUT"] = f"{call_deadline_s}s"
         self._library = _import_dbuslib()
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
         # Any: pystemd is Cython without types for mypy (no py.typed).
@@ -152,7 +157,7 @@ class Bus:
         number = abs(getattr(error, "errno", None) or errno.EINTR)
         message = os.fsdecode(getattr(error, "err_message", "") or os.strerror(number))
         if number == errno.ETIMEDOUT:
-            message = f"no answer within {CALL_DEADLINE_S} s"
+            message = f"no answer within {self._call_deadline_s} s"
         is_lost = number in _LOST
         failure = BusError(number, f"{what.decode()}: {message}", was_called=True)
         if is_lost:

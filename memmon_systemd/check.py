@@ -21,7 +21,8 @@ from memmon_systemd.checkprocesses import find_pids, read_process_target
 from memmon_systemd.checkreport import as_text, missing_line
 from memmon_systemd.checkunits import read_unit_target
 from memmon_systemd.report import Report
-from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.settings import NameKind, Settings, UsageError
+from memmon_systemd.systemd import Manager
 from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd
 from memmon_systemd.unitproperties import known_units, matching_units
 from memmon_systemd.units import UNTOUCHABLE
@@ -159,16 +160,27 @@ class _Checker:
             name, self._settings, systemd.manager, hierarchy, self.machine, self._monitors
         )
 
+    @cached_property
+    def _manager_of_processes(self) -> Manager | None:
+        """Who can tell what a process belongs to; None where no service manager runs, or none answers."""
+        if self._resolver.systemd is None and not os.path.isdir("/run/systemd/system"):
+            return None
+        try:
+            return self._resolver.connect().manager
+        except (StartError, UsageError) as error:
+            self._report.warn(f"what processes belong to is unknown: {error}")
+            return None
+
     def _process(self, pid: int) -> Target | None:
         resolver = self._resolver
-        systemd = resolver.systemd
+        manager = self._manager_of_processes
         return read_process_target(
             pid,
             self._settings,
             resolver.table,
             self.machine,
             resolver.hierarchy,
-            systemd.manager if systemd else None,
+            manager,
             self._monitors,
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from memmon_systemd.bus import Bus, BusError
+from memmon_systemd.bus import CALL_DEADLINE_S, Bus, BusError
 
 if TYPE_CHECKING:
     from memmon_systemd.restarts import RestartRules
@@ -62,9 +62,11 @@ class Invocation:
 class Manager:
     """The service manager of the system, or the user's. Every method that asks it raises BusError."""
 
-    def __init__(self, user: bool, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, user: bool, environ: Mapping[str, str], call_deadline_s: int = CALL_DEADLINE_S
+    ) -> None:
         """Connect to it."""
-        self._bus = Bus(user, environ)
+        self._bus = Bus(user, environ, call_deadline_s)
 
     @property
     def bus(self) -> Bus:

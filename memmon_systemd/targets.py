@@ -199,7 +199,7 @@ def connect(
         raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
     # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
     from memmon_systemd.act import UnitActor
-    from memmon_systemd.bus import ABSENT, BusError
+    from memmon_systemd.bus import ABSENT, CALL_DEADLINE_S, PATIENT_DEADLINE_S, BusError
     from memmon_systemd.libc import Libc
     from memmon_systemd.slicewatch import SliceWatch
     from memmon_systemd.systemd import Manager
@@ -207,7 +207,8 @@ def connect(
     from memmon_systemd.unittarget import UnitContext
 
     try:
-        manager = Manager(settings.user, environ)
+        deadline_s = PATIENT_DEADLINE_S if settings.check else CALL_DEADLINE_S
+        manager = Manager(settings.user, environ, deadline_s)
         top_group = manager.control_group()
     except BusError as error:
         if settings.user and error.errno in ABSENT:

@@ -17,6 +17,8 @@ from memmon_systemd.systemd import MANAGER, Manager, Unit
 
 _UNLIMITED: Final = 2**64 - 1
 _ENDLESS: Final = float("inf")
+_MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
+"""What an answer to a signal for nobody says of the permission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,5 @@ def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
     try:
         manager.kill(unit, "control", signal.SIGCONT)
     except BusError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return False
-        return True if error.errno == errno.ESRCH else None
+        return _MEANINGS.get(error.errno)
     return None

@@ -247,6 +247,7 @@ def test_a_monitor_that_looks_after_it_already_is_a_warning() -> None:
 
 
 def test_what_another_user_may_is_found_out_without_doing_it() -> None:
+    run("systemctl", "stop", "polkit.service")  # The question starts it: that takes longer than a call may.
     with Service("foreign.service", properties=HEALTHY) as service:
         assert found("-m", "400", "foreign", prefix=AS_TESTER) == (3, {"not-permitted": "error"})
         rule = 'action.lookup("unit") == "foreign.service" && action.lookup("verb") == "kill"'
@@ -300,9 +301,18 @@ def test_an_owner_is_the_unit_that_the_processes_belong_to() -> None:
         _, report = check("-m", "400", "--as", "owner", "owned-pr")
         (name,) = report["names"]
         assert [target["name"] for target in name["targets"]] == ["owned.service"]
-        status, findings = found("-m", "400", "--as", "process", "owned-pr")
-        assert (status, findings) == (0, {"part-of-unit": "note"})
+        status, report = check("-m", "400", "--as", "process", "owned-pr")
+        assert (status, levels(report)) == (0, {"part-of-unit": "note"})
+        ((target,),) = [name["targets"] for name in report["names"]]
+        assert target["unit"] == "owned.service"
+        assert "the main process of owned.service" in target["findings"][0]["consequence"]
         assert service.said == ["started", "name owned-proc"]
+
+
+def test_a_process_that_is_the_main_one_of_a_service_stays_down_with_it() -> None:
+    with Service("weak.service", "name weak-proc", properties=("Restart=on-failure",)):
+        status, findings = found("-m", "400", "--as", "process", "weak-proc")
+        assert (status, findings) == (3, {"part-of-unit": "note", "stays-down": "error"})
 
 
 def test_a_stopped_unit_is_checked_by_its_file() -> None:
