@@ -33,6 +33,8 @@ class UnitWatch:
         self._watch = watch
         self._top_group = top_group
         self._untouchable = self._units_that_run(untouchable_pids)
+        # Once for all: each `self._unit_gone` is another object, of 64 bytes for each unit.
+        self._callbacks = (self._unit_gone, self.wake)
         self._targets: dict[str, UnitTarget] = {}
         self._exact: dict[str, str] = {}
         self._globs: list[str] = []
@@ -152,7 +154,7 @@ class UnitWatch:
         )
 
     def _add(self, name: str) -> UnitTarget:
-        target = self._targets[name] = UnitTarget(self._context, name, self._unit_gone, self.wake)
+        target = self._targets[name] = UnitTarget(self._context, name, *self._callbacks)
         self._context.loop.roster.add(target)
         return target
 

@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,11 +87,6 @@ def system_calls_per_wake(pid: int, wakes: int) -> dict[str, float]:
     # The poll that strace attached in shows as restart_syscall.
     calls = {name: count for name, count in trace.calls.items() if name != "restart_syscall"}
     return {name: count / calls["poll"] for name, count in calls.items()}
-
-
-def until_least(action: Callable[[], float], times: int) -> float:
-    """The least of several measurements: whatever else runs can only add."""
-    return min(action() for _ in range(times))
 
 
 def _kb(text: str, key: str) -> int:

@@ -12,7 +12,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,12 +19,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MIB (1ULL << 20)
 #define MOST_BYTES (16ULL << 30)
+
+static volatile sig_atomic_t has_arrived;
+static volatile double arrived_s, arrived_wall_s;
 
 static void die(const char *what)
 {
@@ -38,6 +39,14 @@ static double now_s(clockid_t clock)
     struct timespec now;
     clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void arrive(int number)
+{
+    (void)number;
+    arrived_s = now_s(CLOCK_MONOTONIC);
+    arrived_wall_s = now_s(CLOCK_REALTIME);
+    has_arrived = 1;
 }
 
 /* The sum of the numbers behind some keys at the beginning of lines. */
@@ -74,12 +83,8 @@ int main(int argc, char **argv)
     }
     const uint64_t limit_bytes = strtoull(argv[3], NULL, 10) * MIB;
     const double rate_bytes_s = strtod(argv[4], NULL) * 1e6;
-    sigset_t term;
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    sigprocmask(SIG_BLOCK, &term, NULL);
-    int signals = signalfd(-1, &term, SFD_CLOEXEC);
-    if (signals < 0 || prctl(PR_SET_NAME, argv[1]) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+    const struct sigaction action = {.sa_handler = arrive};
+    if (sigaction(SIGTERM, &action, NULL) != 0 || prctl(PR_SET_NAME, argv[1]) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
         die("start");
     char *memory = mmap(NULL, MOST_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -97,27 +102,26 @@ int main(int argc, char **argv)
 
     const uint64_t base = used_bytes(argv[5]), first = touched;
     const double begun_s = now_s(CLOCK_MONOTONIC);
+    const struct timespec step = {.tv_nsec = 1000000};
     double passed_s = 0, wanted = 0;
-    for (;;) {
-        struct pollfd fd = {.fd = signals, .events = POLLIN};
-        if (poll(&fd, 1, 1) > 0)
-            break;
+    while (!has_arrived) {
         wanted = rate_bytes_s > 0 ? (now_s(CLOCK_MONOTONIC) - begun_s) * rate_bytes_s : 2.0 * limit_bytes;
         uint64_t goal = first + (uint64_t)wanted;
         if (goal > MOST_BYTES)
             break;
-        while (touched < goal) {
+        while (touched < goal && !has_arrived) {
             memory[touched] = 1;
             touched += 4096;
             if (passed_s == 0 && base + touched - first > limit_bytes)
                 passed_s = now_s(CLOCK_MONOTONIC);
         }
+        if (!has_arrived)
+            nanosleep(&step, NULL);
     }
-    double signalled_s = now_s(CLOCK_MONOTONIC), wall_s = now_s(CLOCK_REALTIME);
-    double late_ms = passed_s > 0 ? (signalled_s - passed_s) * 1e3 : -1;
+    double late_ms = passed_s > 0 ? (arrived_s - passed_s) * 1e3 : -1;
     double lag_bytes = wanted - (double)(touched - first);
     printf("signalled %.2f %lld %.6f %.2f\n", late_ms,
-           (long long)(base + touched - first) - (long long)limit_bytes, wall_s,
+           (long long)(base + touched - first) - (long long)limit_bytes, arrived_wall_s,
            rate_bytes_s > 0 ? lag_bytes / rate_bytes_s * 1e3 : 0);
     return 0;
 }

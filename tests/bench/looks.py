@@ -210,14 +210,16 @@ def _churned(inside: Path, what: str, namespace: PidNamespace, crowd: Crowd) -> 
         _coming_and_going(crowd),
     ):
         time.sleep(12.0)  # As many are young as ever will be.
-        cpu, wakes = cpu_s(process.pid), waits(process.pid)
+        cpu, wakes, born = cpu_s(process.pid), waits(process.pid), len(crowd.pids)
+        begun_s = time.monotonic()
         time.sleep(CHURN_LOOKS * DEFAULT_S)
         used_us, woken = (cpu_s(process.pid) - cpu) * 1e6, waits(process.pid) - wakes
+        new_per_s = (len(crowd.pids) - born) / (time.monotonic() - begun_s)
     return Row(
         f"CPU of a look, {what}, {NEW_PER_S} new a second",
         f"{used_us / CHURN_LOOKS:.0f} µs in {woken / CHURN_LOOKS:.1f} wake-ups"
         f" ({used_us / CHURN_LOOKS / DEFAULT_S / 1e4:.3f}% of a CPU)",
-        f"-i {DEFAULT_S:g}; per interval, over {CHURN_LOOKS} of them",
+        f"-i {DEFAULT_S:g}; per interval, over {CHURN_LOOKS} of them; {new_per_s:.0f} new a second came",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.audit.fake_systemd import fake_systemd
 from tests.audit.units import FakeUnit
+from tests.bench.gauging import cpu_s
 from tests.process.kit import MonitorProcess
 from tests.process.namespace import PidNamespace
 
@@ -107,11 +108,11 @@ def monitor_of_units(directory: Path, count: int, interval_s: float) -> Iterator
             yield process
 
 
-def seconds_to_ready(directory: Path, *arguments: str) -> float:
-    """From exec of the command to READY=1."""
+def seconds_to_ready(directory: Path, *arguments: str) -> tuple[float, float]:
+    """From exec of the command to READY=1, and how much of that was CPU time."""
     begun_s = time.monotonic()
-    with monitor(directory, *arguments, command=(*FIRST_IN_LINE, *COMMAND)):
-        return time.monotonic() - begun_s
+    with monitor(directory, *arguments, command=(*FIRST_IN_LINE, *COMMAND)) as process:
+        return time.monotonic() - begun_s, cpu_s(process.pid)
 
 
 def seconds_of_bare_python() -> float:

@@ -3,9 +3,11 @@
     starve.py target FILE
     starve.py rounds FILE COUNT LEFT_KIB keep|drop
 
-`target` is named "starved". It leaks at each SIGUSR1, 4 MiB a second, until SIGTERM; then it gives all back.
-At SIGUSR2 it takes HELD_MIB and keeps them until SIGTERM. What happens it adds to FILE, a line each:
-"started PID", "leaking", "holding", "signalled MIB".
+`target` is named "starved". It leaks at each SIGUSR1 until SIGTERM, 8 MiB a second up to HELD_MIB, and from
+there 1 MiB a second: systemd, whose pages are taken away too, may need the whole second that it is given to
+answer, and the machine is an emulated one. Then it gives all back. At SIGUSR2 it takes HELD_MIB and keeps
+them until SIGTERM. What happens it adds to FILE, a line each: "started PID", "leaking", "holding",
+"signalled MIB".
 
 `rounds` has the target hold, and takes memory, which it locks, until LEFT_KIB are available; so each leak
 begins with room for HELD_MIB and little more. Then it has the target leak so often, and prints what became of
@@ -25,9 +27,8 @@ import time
 from collections.abc import Callable
 
 MIB = 1 << 20
-MIB_PER_S = 4
-STEP_BYTES = 256 << 10
-STEP_S = STEP_BYTES / (MIB_PER_S * MIB)
+FAST_MIB_PER_S, SLOW_MIB_PER_S = 8, 1
+STEP_BYTES = 128 << 10
 MOST_MIB = 64
 HELD_MIB = 8
 ROUND_DEADLINE_S = 60.0
@@ -82,7 +83,8 @@ class Target:
                     touched += mmap.PAGESIZE
                 if touched == self.most_mib * MIB:
                     self.say("holding")
-            due_s += STEP_S
+            rate_mib_s = FAST_MIB_PER_S if touched < HELD_MIB * MIB else SLOW_MIB_PER_S
+            due_s += STEP_BYTES / (rate_mib_s * MIB)
             time.sleep(max(0.0, due_s - time.monotonic()))
         pages.close()
         return touched
