@@ -111,27 +111,26 @@ def draw_memory(axes: Axes, recording: Recording, theme: Theme) -> None:
     axes.fill_between(times_s, kept, color=theme.memory, alpha=0.15, linewidth=0)
     axes.plot(times_s, kept, color=theme.memory, linewidth=2.2)
     first_s = recording.signals_s[0]
-    axes.text(0.08 * first_s, 178, "page cache: the kernel can drop it", color=theme.text, va="center")
+    axes.text(0.28 * first_s, 181, "page cache:\nthe kernel can drop it", color=theme.text, va="center")
     axes.text(0.62 * first_s, 30, "memory that\nit can't drop", color=theme.memory, va="center")
 
 
 def draw_limits(axes: Axes, recording: Recording, theme: Theme) -> None:
-    """The threshold and the limit, named above their right ends."""
-    end_s = recording.times_s[-1]
+    """The threshold and the limit, each with its name above it."""
     lines = (
         (LIMIT_MIB, theme.limit, "-", "MemoryMax=: here the kernel would kill"),
-        (THRESHOLD_MIB, theme.threshold, "--", "80%: here memory-monitor asks"),
+        (THRESHOLD_MIB, theme.threshold, "--", "80%: memory-monitor asks"),
     )
     for height, colour, style, name in lines:
         axes.axhline(height, color=colour, linestyle=style, linewidth=1.4)
-        axes.text(end_s, height + 3, name, color=colour, ha="right", va="bottom")
+        axes.text(restart_s(recording) + 0.8, height + 3, name, color=colour, va="bottom")
 
 
 def draw_events(axes: Axes, recording: Recording, theme: Theme) -> None:
     """The signals and the new starts; the first of each has words."""
     for at_s in recording.signals_s:
         axes.plot(at_s, height_at(recording, at_s), "o", color=theme.threshold, markersize=8)
-    signal_s, start_s = recording.signals_s[0], recording.starts_s[0]
+    signal_s, start_s = recording.signals_s[0], restart_s(recording)
     arrow = {"arrowstyle": "-", "color": theme.text, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 5}
     words = (
         ("SIGTERM: it\nfinishes its\nwork, and exits", (signal_s, height_at(recording, signal_s)), (38, -34)),
@@ -141,6 +140,11 @@ def draw_events(axes: Axes, recording: Recording, theme: Theme) -> None:
         axes.annotate(
             text, point, offset, textcoords="offset points", color=theme.text, va="center", arrowprops=arrow
         )
+
+
+def restart_s(recording: Recording) -> float:
+    """When it started after the first signal."""
+    return next(at_s for at_s in recording.starts_s if at_s > recording.signals_s[0])
 
 
 def height_at(recording: Recording, at_s: float) -> float:
