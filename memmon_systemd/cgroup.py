@@ -144,7 +144,7 @@ def processes_below(directory: Path) -> Iterator[int]:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):
             raise
-        return
+        text = b""
     for line in text.split(b"\n")[:-1]:
         if line.isdigit() and len(line) <= _PID_DIGITS:
             yield int(line)

@@ -120,6 +120,7 @@ def test_of_a_file_of_a_process(
     for module in (proc, finder):
         monkeypatch.setattr(module, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(proc, "pids", lambda: iter((victim.pid, bystander.pid)))  # hundreds take too long
+    monkeypatch.setattr(finder, "_MANY_NEW", 20)  # as well as 500 tries at each broken loadavg
     house = House(in_memory, f"-m 20 -i 1 --repeat 1 -s USR1 --swap --as process {LONG_NAME}", names=())
     source = PrefixSource(LONG_NAME, house.settings, guard.table(), None, house.loop)
     house.monitor = house.monitor_of([source])
@@ -127,7 +128,10 @@ def test_of_a_file_of_a_process(
     victim.wait_for_signals("SIGUSR1", 1, 10)
     breaker.breaks = True
     for turn in count():
-        if turn % 3 == 0:
+        if turn % 3 == 0:  # find it afresh
+            for target in house.targets:
+                target.lost(house.clock.now_s)
+            house.loop.roster.sweep()
             monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
         look(house)
         if breaker.done.total() >= READINGS:
