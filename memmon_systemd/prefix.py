@@ -86,9 +86,12 @@ class NamedProcesses(ABC):
         self.due_s = now_s + self.settings.interval_s
         try:
             found = self._finder.find(now_s)
-        except OSError as error:
-            self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
+        except (OSError, ValueError) as error:
+            if not self._cannot_list:
+                self._cannot_list = True
+                self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
             return
+        self._cannot_list = False
         if found:
             self._begin_all(self._opened(found), now_s)
         if self._said_waiting is self.has_targets():
