@@ -78,10 +78,13 @@ class UnitActor:
         whom = self._settings.kill_whom
         if whom is KillWhom.CONTROL:
             return Outcome(done=False, what=f"{trouble}; only systemd knows the control process")
-        if whom is KillWhom.ALL or (whom is None and not unit.is_service):
-            pids = list(cgroup.processes_below(directory))
-        else:
-            pids = _main_process(directory, invocation.main_pid)
+        try:
+            if whom is KillWhom.ALL or (whom is None and not unit.is_service):
+                pids = list(cgroup.processes_below(directory))
+            else:
+                pids = _main_process(directory, invocation.main_pid)
+        except OSError as error:
+            return Outcome(done=False, what=f"{trouble}; by pidfd: {error.filename}: {error.strerror}")
         untouchable = self._table.ancestors()
         sent, failures = 0, ""
         for pid in pids:

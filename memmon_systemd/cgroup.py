@@ -6,11 +6,14 @@ https://systemd.io/CGROUP_DELEGATION.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+_PID_DIGITS = 7
+"""PID_MAX_LIMIT of the kernel is 4,194,304."""
 UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 """The types of units that have a cgroup (systemd.resource-control(5))."""
 
@@ -132,9 +135,19 @@ def units_below(top: Path) -> Iterator[tuple[str, Found]]:
 
 
 def processes_below(directory: Path) -> Iterator[int]:
-    """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say."""
-    for line in (_read(directory / "cgroup.procs") or "").split():
-        yield int(line)
+    """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say; OSError.
+
+    None where the cgroup is gone. Only a whole line is a PID: the beginning of one is somebody else's.
+    """
+    try:
+        text = _read_bytes(directory / "cgroup.procs")
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        text = b""
+    for line in text.split(b"\n")[:-1]:
+        if line.isdigit() and len(line) <= _PID_DIGITS:
+            yield int(line)
     for entry in _directories(directory):
         yield from processes_below(Path(entry.path))
 
@@ -165,14 +178,15 @@ def limit_above(pid: int, hierarchy: Hierarchy | None) -> int:
 
 
 def stat_bytes(stat: bytearray, end: int, key: bytes) -> int:
-    """The number behind `key` in memory.stat, in bytes; 0 where the kernel doesn't have the key.
+    """The number behind `key` in memory.stat, in bytes; ValueError where it isn't there whole.
 
-    `stat` holds the file up to `end`, behind a newline of its own, so that the first key is found like the
-    others; what is behind `end` is another unit's. ValueError where the number has no end.
+    Taken for 0, a part of page cache that wasn't read would get a service restarted. `stat` holds the file up
+    to `end`, behind a newline of its own, so that the first key is found like the others; what is behind
+    `end` is another unit's.
     """
     begin = stat.find(b"\n" + key + b" ", 0, end)
     if begin < 0:
-        return 0
+        raise ValueError(f"memory.stat has no {key.decode()}")
     begin += len(key) + 2
     return int(stat[begin : stat.index(b"\n", begin, end)])
 
@@ -189,9 +203,13 @@ def _lines(path: Path) -> list[str]:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(errors="surrogateescape")
+        return _read_bytes(path).decode(errors="surrogateescape")
     except OSError:
         return None
+
+
+def _read_bytes(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def _directories(directory: Path) -> list[os.DirEntry[str]]:

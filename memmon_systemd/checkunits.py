@@ -147,12 +147,15 @@ def _with_readings(target: Target, directory: Path) -> Target:
         return replace(target, metric=Metric.RSS, readings={Metric.RSS.value: _rss_bytes(target.pids)})
     except (OSError, ValueError) as error:
         return replace(target, trouble=str(error))
-    readings = {
-        Metric.UNRECLAIMABLE.value: current_bytes - _sum_of(memory_stat, RECLAIMABLE),
-        Metric.CURRENT.value: current_bytes,
-        Metric.WORKING_SET.value: current_bytes - _sum_of(memory_stat, _WORKING_SET_LESS),
-        Metric.ANON.value: _sum_of(memory_stat, (b"anon",)),
-    }
+    try:
+        readings = {
+            Metric.UNRECLAIMABLE.value: current_bytes - _sum_of(memory_stat, RECLAIMABLE),
+            Metric.CURRENT.value: current_bytes,
+            Metric.WORKING_SET.value: current_bytes - _sum_of(memory_stat, _WORKING_SET_LESS),
+            Metric.ANON.value: _sum_of(memory_stat, (b"anon",)),
+        }
+    except ValueError as error:
+        return replace(target, trouble=str(error))
     readings = {metric: max(size_bytes, 0) for metric, size_bytes in readings.items()}
     with suppress(FileNotFoundError):  # A kernel without swap has no such file.
         readings[SWAP] = int((directory / "memory.swap.current").read_bytes())

@@ -25,6 +25,9 @@ from memmon_systemd.words import signal_name
 _OK: Final = State.OK
 """State.OK looks a descriptor up, which is an allocation in Python 3.11; this name isn't."""
 
+_LONGEST_PAUSE_S: Final = 1.0
+"""A signal that ends the monitor doesn't wake this pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnceResult:
@@ -73,8 +76,16 @@ class Monitor:
                 self.turn()
             except Exception as error:  # Whatever it is: a monitor that ended would be worse.
                 self._report.bug(error)
-                self._waiter.wait(self._settings.interval_s, self._clock)
+                self._pause()
                 self._sources_soon_s = 0.0
+
+    def _pause(self) -> None:
+        """Wait an interval, so as not to spin; poll(2) itself may be what fails."""
+        try:
+            self._waiter.wait(self._settings.interval_s, self._clock)
+        except Exception as error:  # Whatever it is, again: from here it would end the monitor.
+            self._report.bug(error)
+            time.sleep(min(self._settings.interval_s, _LONGEST_PAUSE_S))
 
     def stop(self, why: str) -> None:
         """End `run` at its next turn."""

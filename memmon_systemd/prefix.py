@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from memmon_systemd import cgroup
 from memmon_systemd.cgroup import Hierarchy
@@ -29,7 +30,13 @@ class ProcessTarget(Target):
 
     def is_same(self) -> bool:
         """Whether it lives, still has the name, and isn't what the monitor runs in."""
-        same = self._source.is_still_meant(self.process)
+        try:
+            same = self._source.is_still_meant(self.process)
+        except OSError as error:
+            self.unreadable += 1
+            if self.unreadable == 1:
+                self._source.cannot_tell(self, error)
+            return False
         if not same:
             self.ended = True
             self._source.process_left(self)
@@ -68,6 +75,7 @@ class NamedProcesses(ABC):
         self._loop = loop
         self._finder = table.finder(self._prefix, settings.interval_s)
         self._said_waiting = False
+        self._cannot_list = False
 
     def is_finished(self) -> bool:
         """Never: another process of that name may start at any time."""
@@ -78,9 +86,12 @@ class NamedProcesses(ABC):
         self.due_s = now_s + self.settings.interval_s
         try:
             found = self._finder.find(now_s)
-        except OSError as error:
-            self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
+        except (OSError, ValueError) as error:
+            if not self._cannot_list:
+                self._cannot_list = True
+                self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
             return
+        self._cannot_list = False
         if found:
             self._begin_all(self._opened(found), now_s)
         if self._said_waiting is self.has_targets():
@@ -155,13 +166,20 @@ class PrefixSource(NamedProcesses):
 
     def process_left(self, target: ProcessTarget) -> None:
         """A process that was measured isn't meant any more."""
-        if target.process.is_still(self._prefix):
-            self._loop.report.left_alone(target, "it runs memory-monitor")
-        elif target.process.is_still(b""):
-            self._loop.report.left_alone(target, f"its name begins with {self._name} no more")
-        else:
-            self._loop.report.ended(target)
+        with suppress(OSError):  # What it is now can't be read; that it isn't meant was.
+            if target.process.is_still(self._prefix):
+                self._loop.report.left_alone(target, "it runs memory-monitor")
+            elif target.process.is_still(b""):
+                self._loop.report.left_alone(target, f"its name begins with {self._name} no more")
+            else:
+                self._loop.report.ended(target)
         self.let_go(target)
+
+    def cannot_tell(self, target: ProcessTarget, error: OSError) -> None:
+        """Whether a process is still meant can't be read: it isn't signalled now."""
+        self._loop.report.warn(
+            f"{target.name}: who it is can't be read now ({error}); not signalled until it can"
+        )
 
     def let_go(self, target: ProcessTarget) -> None:
         """Hold a process no more."""

@@ -38,13 +38,17 @@ class Stat:
 
 
 def read_stat(pid: int) -> Stat:
-    """Who the process is; OSError where there is none."""
-    text = read(f"/proc/{pid}/stat", 1024)
-    begin, end = text.index(b"(") + 1, text.rindex(b")")
-    rest = text[end + 2 :].split()
-    is_kernel_thread = bool(int(rest[6]) & _KERNEL_THREAD)
-    resident_bytes = int(rest[21]) * _PAGE_BYTES
-    return Stat(text[begin:end], rest[0], int(rest[1]), is_kernel_thread, int(rest[19]), resident_bytes)
+    """Who the process is; OSError where there is none, or where its stat can't be understood (EBADMSG)."""
+    path = f"/proc/{pid}/stat"
+    text = read(path, 1024)
+    try:
+        begin, end = text.index(b"(") + 1, text.rindex(b")")
+        rest = text[end + 2 :].split()
+        is_kernel_thread = bool(int(rest[6]) & _KERNEL_THREAD)
+        resident_bytes = int(rest[21]) * _PAGE_BYTES
+        return Stat(text[begin:end], rest[0], int(rest[1]), is_kernel_thread, int(rest[19]), resident_bytes)
+    except (ValueError, IndexError):
+        raise _not_understood(path) from None
 
 
 def is_thread(pid: int) -> bool:
@@ -142,10 +146,13 @@ class LinuxProcess:
         return _kib_field(read(f"/proc/{self.pid}/status", 8192), b"\nVmSwap:")
 
     def is_still(self, prefix: bytes) -> bool:
-        """Whether it lives, is the process that was opened, and its name begins with `prefix`."""
+        """Whether it lives, is the process that was opened, and its name begins with `prefix`.
+
+        OSError where that can't be read.
+        """
         try:
             stat = self._same_stat()
-        except OSError:
+        except ProcessLookupError:
             return False
         return is_named(self.pid, stat.comm, prefix)
 
@@ -193,14 +200,25 @@ def raise_descriptor_limit() -> None:
 
 def _resident_bytes(statm: bytes) -> int:
     fields = statm.split(maxsplit=2)
-    if len(fields) < 2 or fields[0] == b"0":
+    if fields[:1] == [b"0"]:
         raise ProcessLookupError(errno.ESRCH, "no memory left: a zombie")
+    if len(fields) < 2 or not fields[1].isdigit():
+        raise _not_understood("statm")
     return int(fields[1]) * _PAGE_BYTES
 
 
 def _kib_field(text: bytes, key: bytes) -> int:
     begin = text.find(key)
-    return 0 if begin < 0 else int(text[begin + len(key) :].split(maxsplit=1)[0]) * 1024
+    if begin < 0:
+        return 0
+    number = text[begin + len(key) :].split(maxsplit=1)[:1]
+    if not number or not number[0].isdigit():
+        raise _not_understood(key.decode().strip())
+    return int(number[0]) * 1024
+
+
+def _not_understood(what: str) -> OSError:
+    return OSError(errno.EBADMSG, "can't be understood", what)
 
 
 def read(path: str, at_most_bytes: int) -> bytes:

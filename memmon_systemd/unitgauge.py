@@ -21,6 +21,7 @@ from memmon_systemd.ladder import BUFFER_BYTES, NEARER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric, Settings, Share
 
 _NEWLINE, _ZERO, _NINE = b"\n09"
+_NO_NUMBER: Final = "memory.current holds no number"
 _STAT_BYTES: Final = 16384
 """memory.stat has 1.5 kB on kernel 6.1; a key past this would be read as 0."""
 
@@ -77,7 +78,7 @@ class UnitGauge(Gauge):
         except OSError as error:
             return self._failed(error)
         if length < 2 or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
-            self.trouble = "memory.current holds no number"
+            self.trouble = _NO_NUMBER
             return UNREADABLE
         rung = self._first
         while length > rung.length or (length == rung.length and rung.bound < _CURRENT):
@@ -89,7 +90,10 @@ class UnitGauge(Gauge):
     def measure(self) -> int:
         """The metric now, in bytes."""
         self._seek(0)
-        usage_bytes = int(_CURRENT[: self._readinto(_CURRENT)])
+        length = self._readinto(_CURRENT)
+        if not length or _CURRENT[length - 1] != _NEWLINE:
+            raise ValueError(_NO_NUMBER)
+        usage_bytes = int(_CURRENT[:length])
         if self._stat_file is not None:
             usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)
         if self._swap_file is not None:

@@ -90,7 +90,7 @@ class UnitWatch:
 
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""
-        self.due_s = now_s
+        self.due_s = min(self.due_s, now_s)
 
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""
@@ -161,7 +161,7 @@ class UnitWatch:
     def _unit_gone(self, target: UnitTarget, now_s: float) -> None:
         if not self._context.settings.until_stopped:
             self._let_go(target)
-        self.due_s = now_s
+        self.due_s = 0.0  # Anew: what said that it is gone may have been wrong.
 
     def _let_go(self, target: UnitTarget) -> None:
         """Forget a unit that only a pattern named; the next of that name is a new target."""

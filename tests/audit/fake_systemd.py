@@ -124,6 +124,11 @@ class FakeSystemd:
             "InvocationID": lambda: ("ay", self._invocation(unit)),
             "MainPID": lambda: ("u", self._main_pid(unit)),
             "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
+            "Restart": lambda: ("s", "always"),
+            "SuccessExitStatus": lambda: ("(aiai)", ([], [])),
+            "RestartPreventExitStatus": lambda: ("(aiai)", ([], [])),
+            "RestartForceExitStatus": lambda: ("(aiai)", ([], [])),
+            "RemainAfterExit": lambda: ("b", False),
         }
         if name not in found:
             return new_error(call, f"{_ERROR}.UnknownProperty", "s", (f"no {name} here",))

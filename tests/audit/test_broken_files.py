@@ -1,15 +1,21 @@
 """10,000 broken readings of each file: the monitor goes on, counts them, and signals nobody else."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from memmon_systemd import cgroup, unitgauge, unittarget
+from memmon_systemd import cgroup, finder, proc, unitgauge, unittarget
 from memmon_systemd.bus import BusError
+from memmon_systemd.policy import State
+from memmon_systemd.prefix import PrefixSource
 from memmon_systemd.processes import Process, ProcessTable, by_proc
-from tests.audit.breaking import BreakableFile, Breaker, breakable_text
+from tests.audit.breaking import BreakableFile, BreakableOs, Breaker, breakable_whole
+from tests.audit.counting import IN_MEMORY
 from tests.audit.units import Record
 from tests.process.kit import MINE
 from tests.process.leaker import Leaker
@@ -38,20 +44,27 @@ class Guard:
         return by_proc().open(pid)
 
 
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A directory that is written to faster than any on a disk."""
+    with TemporaryDirectory(dir=IN_MEMORY) as directory:
+        yield Path(directory)
+
+
 def bugs(house: House) -> list[str]:
     return [line for line in house.log.lines if "it goes on" in line]
 
 
 def look(house: House) -> None:
-    """One round of the loop, a second later."""
-    house.clock.now_s += 1.0
+    """One round of the loop, and a second goes by."""
+    house.waiter.end_s = house.clock.now_s + 1.0
     house.monitor.turn()
 
 
 @pytest.mark.parametrize("name", ["memory.current", "memory.stat", "memory.events", "cgroup.procs"])
 def test_of_a_file_of_a_unit(
     name: str,
-    tmp_path: Path,
+    in_memory: Path,
     start_leaker: Callable[..., Leaker],
     monkeypatch: pytest.MonkeyPatch,
     record: Record,
@@ -63,21 +76,25 @@ def test_of_a_file_of_a_unit(
         monkeypatch.setattr(
             module, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
         )
-    monkeypatch.setattr(cgroup, "_read", breakable_text(breaker))
-    house = House(tmp_path, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
+    monkeypatch.setattr(cgroup, "_read_bytes", breakable_whole(breaker))
+    house = House(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
     house.manager.failure = BusError(13, "refused")
     house.make("quiet.service", 10, pids=[bystander.pid])
     broken = house.make("broken.service", 10, pids=[victim.pid])
     look(house)
     counted = 0
     breaker.breaks = True
-    while breaker.done.total() < READINGS:
-        if breaker.done.total() // 40 % 2:
-            use(broken, (10, 90, 200)[breaker.done.total() // 80 % 3] * MIB)
-        house.waiter.events.append(house.target("broken.service"))  # as if memory.events had changed
-        before = house.target("broken.service").unreadable
+    for turn in count():
+        if turn % 20 == 0:
+            use(broken, (90, 200, 10)[turn // 20 % 3] * MIB)
+        target = house.target("broken.service")
+        if name == "memory.events" and target.state is not State.WAITING:
+            house.waiter.events.append(target)  # as if the kernel had said that it changed
+        before = target.unreadable
         look(house)
-        counted += house.target("broken.service").unreadable > before
+        counted += target.unreadable > before
+        if breaker.done.total() >= READINGS:
+            break
     breaker.breaks = False
     record(f"{breaker.done.total()} broken readings, {counted} counted")
     assert not bugs(house)
@@ -87,3 +104,43 @@ def test_of_a_file_of_a_unit(
     house.advance(3)
     victim.wait_for_signals("SIGUSR1", before + 1, 10)
     house.close()
+
+
+@pytest.mark.parametrize("name", ["stat", "statm", "comm", "status", "cmdline", "loadavg"])
+def test_of_a_file_of_a_process(
+    name: str,
+    start_leaker: Callable[..., Leaker],
+    monkeypatch: pytest.MonkeyPatch,
+    in_memory: Path,
+    record: Record,
+) -> None:
+    victim = start_leaker(LONG_NAME, mib=30, ignore=True)
+    bystander = start_leaker(f"{MINE}-another", mib=30, ignore=True)
+    guard, breaker = Guard(victim.pid, bystander.pid), Breaker(name, SEED)
+    for module in (proc, finder):
+        monkeypatch.setattr(module, "os", BreakableOs(os, breaker))
+    monkeypatch.setattr(proc, "pids", lambda: iter((victim.pid, bystander.pid)))  # hundreds take too long
+    monkeypatch.setattr(finder, "_MANY_NEW", 20)  # as well as 500 tries at each broken loadavg
+    house = House(in_memory, f"-m 20 -i 1 --repeat 1 -s USR1 --swap --as process {LONG_NAME}", names=())
+    source = PrefixSource(LONG_NAME, house.settings, guard.table(), None, house.loop)
+    house.monitor = house.monitor_of([source])
+    look(house)
+    victim.wait_for_signals("SIGUSR1", 1, 10)
+    breaker.breaks = True
+    for turn in count():
+        if turn % 3 == 0:  # find it afresh
+            for target in house.targets:
+                target.lost(house.clock.now_s)
+            house.loop.roster.sweep()
+            monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
+        look(house)
+        if breaker.done.total() >= READINGS:
+            break
+    breaker.breaks = False
+    record(f"{breaker.done.total()} broken readings in {turn} turns")
+    assert not bugs(house)
+    assert not bystander.lines.count("SIGUSR1")
+    before = victim.lines.count("SIGUSR1")
+    house.clock.now_s += 60
+    house.advance(60)
+    victim.wait_for_signals("SIGUSR1", before + 1, 10)

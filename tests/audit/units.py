@@ -82,7 +82,8 @@ class FakeUnit:
 
 
 def _stat(inactive_file_bytes: int) -> str:
-    return f"anon 100000000\nfile {inactive_file_bytes}\ninactive_file {inactive_file_bytes}\nactive_file 0\n"
+    head = f"anon 100000000\nfile {inactive_file_bytes}\ninactive_file {inactive_file_bytes}\n"
+    return f"{head}active_file 0\nslab_reclaimable 0\n"
 
 
 def _write_over(path: Path, text: str) -> None:

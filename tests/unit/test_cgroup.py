@@ -172,9 +172,25 @@ def test_physical_memory_is_that_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "number"), [(b"anon", 5), (b"file", 70), (b"inactive_file", 9), (b"last", 3), (b"absent", 0)]
+    ("key", "number"), [(b"anon", 5), (b"file", 70), (b"inactive_file", 9), (b"last", 3)]
 )
 def test_a_number_of_memory_stat_is_found_by_its_whole_key(key: bytes, number: int) -> None:
     stat = bytearray(b"\nanon 5\ninactive_file 9\nfile 70\nfile_mapped 8\nlast 3\n")
-    of_another_unit = b"absent 4\n"
-    assert stat_bytes(stat + of_another_unit, len(stat), key) == number
+    assert stat_bytes(stat, len(stat), key) == number
+
+
+@pytest.mark.parametrize("key", [b"absent", b"anon_thp", b"cut"])
+def test_a_number_that_memory_stat_does_not_hold_whole_is_an_error(key: bytes) -> None:
+    stat = bytearray(b"\nanon 5\nfile 70\ncut 12")
+    of_another_unit = b"345\nabsent 4\n"
+    with pytest.raises(ValueError, match=r"absent|anon_thp|not found"):
+        stat_bytes(stat + of_another_unit, len(stat), key)
+
+
+@pytest.mark.parametrize(
+    ("text", "pids"),
+    [("11\n12\n", [11, 12]), ("11\n12", [11]), ("11\n-12\n0x1\n 13\n99999999\n", [11]), ("", [])],
+)
+def test_only_a_whole_line_is_a_process_of_a_unit(tmp_path: Path, text: str, pids: list[int]) -> None:
+    (tmp_path / "cgroup.procs").write_text(text)
+    assert list(processes_below(tmp_path)) == pids

@@ -4,6 +4,7 @@ import io
 import shlex
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ def write_job(job: Path, command: str, package: Path, additions: Sequence[Additi
         for name in repository_files():
             tar.add(REPO / name, f"{REPO_IN_VM}/{name}", filter=_as_root)
         tar.add(Path(__file__).with_name("job.sh"), "srv/vm-job", filter=_as_root)
+        _add_counting_library(tar)
         tar.add(package, "srv/memory-monitor.deb", filter=_as_root)
         for addition in additions:
             tar.add(addition.host, addition.vm.lstrip("/"), filter=_as_root)
@@ -47,6 +49,18 @@ def write_job(job: Path, command: str, package: Path, additions: Sequence[Additi
         member = tarfile.TarInfo("srv/vm-command")
         member.size = len(text)
         tar.addfile(member, io.BytesIO(text))
+
+
+def _add_counting_library(tar: tarfile.TarFile) -> None:
+    """What counts allocations, compiled here: the machine has no compiler; both run on x86-64 and glibc."""
+    source = REPO / "tests/audit/count_calls.c"
+    with tempfile.TemporaryDirectory() as directory:
+        library = Path(directory, "count_calls.so")
+        command = ("gcc", "-std=c11", "-O2", "-fPIC", "-shared", "-o", str(library), str(source), "-ldl")
+        compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+        if compiled.returncode != 0:
+            raise JobError(f"gcc can't compile {source}: {compiled.stderr.strip()}")
+        tar.add(library, "srv/count_calls.so", filter=_as_root)
 
 
 def repository_files() -> list[str]:

@@ -46,6 +46,7 @@ DEBIAN_PACKAGE_OF = {
     "mke2fs": "e2fsprogs",
     "setpriv": "util-linux",
     "git": "git",
+    "gcc": "gcc libc6-dev",
 }
 
 
