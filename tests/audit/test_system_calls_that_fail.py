@@ -6,6 +6,7 @@ strace makes the Nth call of a kind fail, without it being made, or the first th
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def fail_each(
         with failing(monitor.pid, call, number, next(which), directory):
             use(True)
             eventually_or_ended(
-                lambda signals=signals: leaker.lines.count("SIGTERM") > signals,
+                partial(_has_more_signals, leaker, signals),
                 SOON_S,
                 f"a signal though {fault}",
                 lambda: monitor.running,
@@ -85,6 +86,10 @@ def fail_each(
     assert descriptors(monitor) == held, monitor.log
     assert "Traceback" not in str(monitor.log)
     return f"{passes} faults, each signalled all the same"
+
+
+def _has_more_signals(leaker: Leaker, signals: int) -> bool:
+    return leaker.lines.count("SIGTERM") > signals
 
 
 def test_on_the_way_to_the_signal_of_a_process(
