@@ -27,7 +27,7 @@ def rows(directory: Path) -> list[Row]:
             word, _, rest = line.partition(" ")
             if word == "row":
                 found.append(Row(**json.loads(rest)))
-                print(f"bench: in the machine: {found[-1].what}", flush=True)
+                print(f"bench: in the machine: {found[-1].what}: {found[-1].value}", flush=True)
     if machine.returncode != 0:
         raise RuntimeError(f"the machine ended with {machine.returncode}:\n{''.join(said[-40:])}")
     return found
