@@ -228,6 +228,7 @@ def signals(leak: str) -> list[Row]:
 
 def _from_wake_up_s(leak: str, name: tuple[str, ...], silent: bool) -> float:
     trace = kit.WORK / "trace"
+    trace.unlink(missing_ok=True)
     strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-ttt", "-T", "-e", "trace=poll", "-o", str(trace))
     with leaking(leak, 4, 60, 0) as process:
         monitor = subprocess.Popen((*strace, "memory-monitor", "-m", "60", "-i", "0.5", *name))
