@@ -27,9 +27,9 @@ WINDOWS: Final = 5
 WINDOW_S: Final = 4.0
 WAKES: Final = 40
 STARTS: Final = 5
-LEAKS: Final = ((10, 60, 10), (50, 160, 10))
+LEAKS: Final = ((10, 60, 6), (50, 160, 6))
 """MB/s, MiB, runs."""
-SIGNALS: Final = 5
+SIGNALS: Final = 4
 EMULATED: Final = "emulated"
 
 
