@@ -39,7 +39,9 @@ class Recipe:
         try:
             yield
         finally:
-            run("systemctl", "stop", *with_it, self.unit, self.monitor)
+            # Else it would come with the service next time, and --check would warn that there is one already.
+            run("systemctl", "disable", "--runtime", "--now", self.monitor)
+            run("systemctl", "stop", *with_it, self.unit)
 
     def assert_check_finds_no_fault(self) -> None:
         """With the settings that the monitor has; prints the report."""
@@ -72,6 +74,10 @@ class Recipe:
     def wait_until_says(self, words: str) -> None:
         """Waits for these words in its log."""
         eventually(lambda: self.says(words), words, DEADLINE_S, lambda: "\n".join(self.log()))
+
+    def wait_until_measured(self) -> None:
+        """Waits until the monitor has said so, within the threshold."""
+        self.wait_until_says(f"{self.unit}: ok: ")
 
     def wait_for_another(self, main_process: str) -> None:
         """Waits until it runs with another main process."""

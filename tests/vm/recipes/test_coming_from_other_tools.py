@@ -11,18 +11,20 @@ LEAK = Path("/srv/resizer/leak")
 LOG = "cat /var/log/supervisor/memory-monitor.log"
 
 
-def prepare(leak_mib: int) -> None:
-    """The program, and the files of the page."""
+def prepare() -> None:
+    """The program, which does not leak yet, and the files of the page."""
     install_app("worker.py", "/srv/resizer")
     Path("/srv/resizer/worker.py").rename("/srv/resizer/resizer.py").chmod(0o755)
-    LEAK.write_text(str(leak_mib))
+    LEAK.write_text("0")
     install(*PAGE.files)
 
 
 def test_beside_supervisor_it_signals_the_process_and_supervisor_starts_it_again() -> None:
-    prepare(4)
+    prepare()
     run("supervisorctl", "update")
     try:
+        eventually(lambda: any(": ok: " in line for line in shown(LOG)), "it is measured", DEADLINE_S)
+        LEAK.write_text("4")
         eventually(lambda: any("signalled" in line for line in shown(LOG)), "it is asked", DEADLINE_S)
         LEAK.write_text("0")
 
@@ -36,15 +38,17 @@ def test_beside_supervisor_it_signals_the_process_and_supervisor_starts_it_again
 
 
 def test_monit_takes_the_rule_that_is_replaced() -> None:
-    prepare(0)
+    prepare()
     run("monit", "-t")
 
 
 def test_for_and_restart_do_what_the_rule_of_monit_did() -> None:
-    prepare(4)
+    prepare()
     service = Recipe("resizer")
     with service.running():
         before = service.main_process()
+        service.wait_until_measured()
+        LEAK.write_text("4")
         eventually(service.was_asked, "it is asked", DEADLINE_S, lambda: "\n".join(service.log()))
         LEAK.write_text("0")
         service.wait_for_another(before)

@@ -16,6 +16,7 @@ def test_sigterm_lets_the_workers_finish_and_no_request_is_refused_while_it_rest
     install(*PAGE.files, PAGE.file(CONFIGURATION))
     with SHOP.running("shop.socket"):
         eventually(answers, "gunicorn answers")
+        SHOP.wait_until_measured()
         before = SHOP.main_process()
         in_flight = InFlight()
         errors = leak_until(SHOP.was_asked)
@@ -33,6 +34,7 @@ def test_sighup_changes_the_workers_and_the_master_stays() -> None:
     install(*PAGE.files, PAGE.file(CONFIGURATION, 1))
     with SHOP.running("shop.socket"):
         eventually(answers, "gunicorn answers")
+        SHOP.wait_until_measured()
         before = SHOP.main_process()
         in_flight = InFlight()
         errors = leak_until(SHOP.was_asked)

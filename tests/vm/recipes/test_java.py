@@ -14,6 +14,7 @@ def test_sigterm_runs_the_shutdown_hooks_and_status_143_is_a_success() -> None:
     install(*PAGE.files)
     with SHOP.running():
         eventually(answers, "Java answers", DEADLINE_S)
+        SHOP.wait_until_measured()
         before = SHOP.main_process()
         in_flight = InFlight()
         leak_until(SHOP.was_asked)

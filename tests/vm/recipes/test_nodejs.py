@@ -14,6 +14,7 @@ def test_with_a_handler_of_sigterm_the_request_at_hand_is_finished() -> None:
     install(*PAGE.files)
     with SHOP.running():
         eventually(answers, "Node.js answers")
+        SHOP.wait_until_measured()
         before = SHOP.main_process()
         in_flight = InFlight()
         leak_until(SHOP.was_asked)

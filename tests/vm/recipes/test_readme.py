@@ -12,13 +12,15 @@ LEAK = Path("/srv/myapp/leak")
 
 def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
     install_app("worker.py", "/srv/myapp")
-    LEAK.write_text("40")
+    LEAK.write_text("0")
     APP.write_text(f"#!/bin/sh\nexec /usr/bin/python3 /srv/myapp/worker.py {LEAK}\n")
     APP.chmod(0o755)
     install(*PAGE.files)
     myapp = Recipe("myapp")
     with myapp.running():
         before = myapp.main_process()
+        myapp.wait_until_measured()
+        LEAK.write_text("40")
         myapp.wait_until_says(": signalled: ")
         LEAK.write_text("0")
         myapp.wait_for_another(before)

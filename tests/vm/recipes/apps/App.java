@@ -9,7 +9,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Executors;
 
-/** An HTTP server that leaks 8 MiB outside of the heap with each request to /; /slow?FILE answers when the file is there. */
+/** An HTTP server that leaks 32 MiB outside of the heap with each request to /; /slow?FILE answers when the file is there. */
 public class App {
     private static final List<ByteBuffer> KEPT = new ArrayList<>();
 
@@ -46,10 +46,6 @@ public class App {
     }
 
     private static synchronized void leak() {
-        ByteBuffer buffer = ByteBuffer.allocateDirect(8 << 20);
-        while (buffer.hasRemaining()) {
-            buffer.put((byte) 'x');
-        }
-        KEPT.add(buffer);
+        KEPT.add(ByteBuffer.allocateDirect(32 << 20));  // it is zeroed, so the kernel has to give all of it
     }
 }

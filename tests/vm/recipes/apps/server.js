@@ -1,4 +1,4 @@
-// An HTTP server that leaks 8 MiB with each request to /; /slow?FILE answers when the file is there.
+// An HTTP server that leaks 32 MiB with each request to /; /slow?FILE answers when the file is there.
 'use strict';
 
 const fs = require('node:fs');
@@ -17,7 +17,7 @@ const server = http.createServer((request, response) => {
       }
     }, 100);
   } else {
-    kept.push(Buffer.alloc(8 << 20, 'x'));
+    kept.push(Buffer.alloc(32 << 20, 'x'));
     response.end('hello\n');
   }
 });

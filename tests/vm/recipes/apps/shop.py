@@ -1,4 +1,4 @@
-"""A WSGI application that leaks 8 MiB with each request to /; /slow?FILE answers when the file is there."""
+"""A WSGI application that leaks 32 MiB with each request to /; /slow?FILE answers when the file is there."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,5 +16,5 @@ def app(environ: dict[str, str], start_response: Callable[..., object]) -> Itera
             time.sleep(0.1)
         yield b"finished\n"
     else:
-        kept.append(b"x" * (8 << 20))
+        kept.append(b"x" * (32 << 20))
         yield b"hello\n"
