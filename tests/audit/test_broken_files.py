@@ -11,7 +11,6 @@ import pytest
 
 from memmon_systemd import cgroup, finder, proc, unitgauge, unittarget
 from memmon_systemd.bus import BusError
-from memmon_systemd.policy import State
 from memmon_systemd.prefix import PrefixSource
 from memmon_systemd.processes import Process, ProcessTable, by_proc
 from tests.audit.breaking import BreakableFile, BreakableOs, Breaker, breakable_whole
@@ -88,8 +87,8 @@ def test_of_a_file_of_a_unit(
         if turn % 20 == 0:
             use(broken, (90, 200, 10)[turn // 20 % 3] * MIB)
         target = house.target("broken.service")
-        if name == "memory.events" and target.state is not State.WAITING:
-            house.waiter.events.append(target)  # as if the kernel had said that it changed
+        if name == "memory.events":
+            target.listen()  # as an interval after each event
         before = target.unreadable
         look(house)
         counted += target.unreadable > before
