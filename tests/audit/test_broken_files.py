@@ -131,6 +131,7 @@ def test_of_a_file_of_a_process(
             for target in house.targets:
                 target.lost(house.clock.now_s)
             house.loop.roster.sweep()
+            source._finder.close()
             monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
         look(house)
         if breaker.done.total() >= READINGS:
@@ -143,3 +144,6 @@ def test_of_a_file_of_a_process(
     house.clock.now_s += 60
     house.advance(60)
     victim.wait_for_signals("SIGUSR1", before + 1, 10)
+    for target in house.targets:
+        target.lost(house.clock.now_s)
+    source._finder.close()
