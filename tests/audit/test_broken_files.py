@@ -11,7 +11,6 @@ import pytest
 
 from memmon_systemd import cgroup, finder, proc, unitgauge, unittarget
 from memmon_systemd.bus import BusError
-from memmon_systemd.policy import State
 from memmon_systemd.prefix import PrefixSource
 from memmon_systemd.processes import Process, ProcessTable, by_proc
 from tests.audit.breaking import BreakableFile, BreakableOs, Breaker, breakable_whole
@@ -88,8 +87,8 @@ def test_of_a_file_of_a_unit(
         if turn % 20 == 0:
             use(broken, (90, 200, 10)[turn // 20 % 3] * MIB)
         target = house.target("broken.service")
-        if name == "memory.events" and target.state is not State.WAITING:
-            house.waiter.events.append(target)  # as if the kernel had said that it changed
+        if name == "memory.events":
+            target.listen()  # as an interval after each event
         before = target.unreadable
         look(house)
         counted += target.unreadable > before
@@ -132,6 +131,7 @@ def test_of_a_file_of_a_process(
             for target in house.targets:
                 target.lost(house.clock.now_s)
             house.loop.roster.sweep()
+            source._finder.close()
             monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
         look(house)
         if breaker.done.total() >= READINGS:
@@ -144,3 +144,6 @@ def test_of_a_file_of_a_process(
     house.clock.now_s += 60
     house.advance(60)
     victim.wait_for_signals("SIGUSR1", before + 1, 10)
+    for target in house.targets:
+        target.lost(house.clock.now_s)
+    source._finder.close()
