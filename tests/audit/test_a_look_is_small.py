@@ -13,7 +13,7 @@ DEADLINE_S = 60.0
 WAKES = 200
 MOST_CALLS = 4
 MANY = 500
-MOST_BYTES_EACH = 2048
+MOST_BYTES_EACH = 2300
 
 
 def calls_while_quiet(monitor: MonitorProcess) -> Counter[str]:
