@@ -107,6 +107,8 @@ def test_a_reload_leaves_it_alone_and_a_new_limit_is_followed(pairs: dict[str, P
     pair.service.wait_for("SIGHUP")
     pair.service.define(service="MemoryMax=80M\n")
     run("systemctl", "daemon-reload")
+    # On Debian 13 the unit that runs didn't get its new limit from that alone.
+    run("systemctl", "set-property", "--runtime", pair.service.unit, "MemoryMax=80M")
     pair.monitor.wait_for(r"^redefined\.service: the limit is 72 MiB now")
     assert pair.service.said == ["started", "SIGHUP"]
     assert pair.monitor.process == before
