@@ -20,9 +20,10 @@ from memmon_systemd.thrift import forget_inspect
 _SMALL_BYTES: Final = 320 * 1024
 _CROWD_BYTES: Final = 1024 * 1024
 """For 2,000 processes that come at once, with what is left of the arenas."""
-_LARGE_BYTES: Final = 256 * 1024
+_LARGE_BYTES: Final = 640 * 1024
+"""libsystemd 257 takes 260 KiB for a connection, and pystemd keeps one that was lost during a call."""
 _BLOCK_BYTES: Final = 400
-_BUS_CLIENT: Final = ("/libsystemd.so", "/pystemd/")
+_LOCKED_WHOLE: Final = ("/libc.so", "/libsystemd.so", "/pystemd/")
 _INTERNED_AT_ONCE: Final = 12_000
 """More than CPython's table of interned strings takes before it is made anew (10,922, 3.11)."""
 _ARENA_PART_BITS: Final = 18
@@ -79,6 +80,7 @@ def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[R
     come at once, the reserve is larger.
     """
     problem = "" if libc.keep_freed_memory() else "mallopt(3) refused: freed memory may be given back"
+    libc.refuse_huge_pages()
     _renew_interned()
     rehearse()
     forget_inspect()
@@ -125,15 +127,15 @@ def _fill_arenas(total_bytes: int) -> tuple[bytes, ...]:
 
 
 def _lock_whole(libc: Libc, mappings: Sequence[Mapping]) -> None:
-    """Touch and lock all that can be written to, and the D-Bus client, rehearsed or not.
+    """Touch and lock all that can be written to, the C library and the D-Bus client, rehearsed or not.
 
-    What a bus can answer is too much to be rehearsed; its client takes 0.4 MB more this way. Other code is
-    locked as far as the rehearsals have run it: to lock all that is mapped would cost 6 to 8 MB more, nearly
-    all of it parts of libpython and libc that nothing here runs.
+    What a bus can answer, and a system call, is too much to be rehearsed; the two take 0.8 MB more this way.
+    Other code is locked as far as the rehearsals have run it: to lock all that is mapped would cost 5 to 7 MB
+    more, nearly all of it parts of libpython that nothing here runs.
     """
     for mapping in mappings:
         may_be_written = mapping.is_writable and mapping.path != "[stack]"
-        if may_be_written or any(part in mapping.path for part in _BUS_CLIENT):
+        if may_be_written or any(part in mapping.path for part in _LOCKED_WHOLE):
             libc.lock_range(mapping.start, mapping.size_bytes)
 
 

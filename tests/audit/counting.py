@@ -237,9 +237,10 @@ class Asked:
     All are empty until the block ends.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, traced: bool = True) -> None:
+        """Without `traced` no call is seen: strace stops the process at each."""
         self._pid = pid
-        self._trace = Trace(pid)
+        self._trace = Trace(pid) if traced else None
         self.calls: Counter[str] = Counter()
         self.faults = Faults(0, 0)
         self.came: list[str] = []
@@ -260,7 +261,8 @@ class Asked:
         return "\n  ".join((str(self), *self.came))
 
     def __enter__(self) -> Self:
-        self._trace.__enter__()
+        if self._trace is not None:
+            self._trace.__enter__()
         self._pages = resident_pages(self._pid)
         self._before = faults(self._pid)
         return self
@@ -269,8 +271,9 @@ class Asked:
         if error is None:
             self.faults = faults(self._pid) - self._before
             self.came = _in_ranges(resident_pages(self._pid) - self._pages)
-        self._trace.__exit__(error, *rest)
-        self.calls = self._trace.calls
+        if self._trace is not None:
+            self._trace.__exit__(error, *rest)
+            self.calls = self._trace.calls
 
 
 @dataclass(frozen=True, order=True, slots=True)

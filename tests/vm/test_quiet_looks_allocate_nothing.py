@@ -8,19 +8,19 @@ take an emulated machine minutes to start.
 import mmap
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kit import CGROUPS, WORK, MonitorUnit, Service, eventually, faults_of, run
+from kit import CGROUPS, MonitorUnit, Service, eventually, run
+
+from tests.audit.counting import Asked
 
 LOOKS = 1000
 LIBRARY = Path("/srv/count_calls.so")
 SOURCE = Path(__file__).parents[1] / "audit" / "count_calls.c"
 ALLOCATOR = ("malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc", "memalign")
-MEMORY_CALLS = ("mmap", "munmap", "mremap", "brk", "madvise")
 DEADLINE_S = 240.0
 
 
@@ -56,21 +56,6 @@ def units(number: int) -> Iterator[str]:
             run("systemctl", "stop", group)
 
 
-@contextmanager
-def traced(pid: int) -> Iterator[list[str]]:
-    """The memory calls of a process meanwhile; complete after it."""
-    path, calls = WORK / f"strace-{pid}", list[str]()
-    trace = ("strace", "-f", "-qq", "-e", f"trace={','.join(MEMORY_CALLS)}", "-o", str(path), "-p", str(pid))
-    with subprocess.Popen(trace, stderr=subprocess.DEVNULL) as tracer:
-        try:
-            tracing = f"TracerPid:\t{tracer.pid}\n"
-            eventually(lambda: tracing in Path(f"/proc/{pid}/status").read_text(), "strace is attached")
-            yield calls
-        finally:
-            tracer.terminate()
-    calls += re.findall(rf"\b(?:{'|'.join(MEMORY_CALLS)})\(.*", path.read_text())
-
-
 @pytest.mark.parametrize("number", [1, 10, 300])
 def test_1000_quiet_looks(number: int) -> None:
     counts = Counts(Path("/dev/shm", f"counts-{number}"))
@@ -85,29 +70,21 @@ def test_1000_quiet_looks(number: int) -> None:
         eventually(
             lambda: len([line for line in monitor.lines if ": ok: " in line]) >= number, "all are found"
         )
-        maps, faults, before = Path(f"/proc/{pid}/maps").read_text(), faults_of(pid), counts.read()
+        maps, before = Path(f"/proc/{pid}/maps").read_text(), counts.read()
 
         def looked() -> bool:
             return counts.read()["read"] - before["read"] >= LOOKS * number
 
         # With 300, strace stops the monitor 600 times at each look: minutes here. Where no allocator is
         # called and no mapping has changed, only a mapping that came and went could be missed.
-        calls: list[str] = []
-        if number < 300:
-            with traced(pid) as calls:
-                eventually(looked, f"{LOOKS} looks", DEADLINE_S)
-        else:
+        with Asked(pid, traced=number < 300) as asked:
             eventually(looked, f"{LOOKS} looks", DEADLINE_S)
-        after = counts.read()
-        faults_after, maps_after = faults_of(pid), Path(f"/proc/{pid}/maps").read_text()
-    asked = {name: after[name] - before[name] for name in after}
-    looks = asked["read"] // number
-    allocator_calls = sum(asked[name] for name in ALLOCATOR)
-    print(
-        f"{looks} looks at {number}: {allocator_calls} allocator calls, {faults} -> {faults_after}, {calls}"
-    )
-    assert allocator_calls == 0, asked
-    assert faults_after == faults
-    assert calls == []
+        after, maps_after = counts.read(), Path(f"/proc/{pid}/maps").read_text()
+    calls = {name: after[name] - before[name] for name in after}
+    looks = calls["read"] // number
+    allocator_calls = sum(calls[name] for name in ALLOCATOR)
+    print(f"{looks} looks at {number}: {allocator_calls} allocator calls, {asked}")
+    assert allocator_calls == 0, calls
+    assert asked.is_nothing, asked.detail
     assert maps_after == maps
-    assert asked["send"] >= 1, "no ping for the watchdog"
+    assert calls["send"] >= 1, "no ping for the watchdog"
