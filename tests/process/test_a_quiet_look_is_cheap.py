@@ -54,6 +54,9 @@ def start_quiet(
     def start() -> MonitorProcess:
         monitor = start_monitor("-m", "100", "-i", "0.01", NAME, namespace=namespace)
         monitor.wait_ready(DEADLINE_S)
+        told = monitor.notify.values
+        # The first look after READY tells the status anew.
+        eventually(lambda: "looks every" in told("STATUS")[-1], DEADLINE_S, "the status", monitor.log.__str__)
         return monitor
 
     return start
