@@ -184,6 +184,7 @@ def test_the_line_names_what_passed_only_at_the_second_try(
     runner: ModuleType, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(disk, junit_xml=FAILED_AND_PASSED.replace("test_broken", "test_late"), junit__again_xml=AGAIN)
+    monkeypatch.setattr(runner, "NOTHING_LEFT_OUT", False)
     line = line_of(runner, disk, monkeypatch)
     assert line.startswith("ran: vm-x — 4 passed, 1 skipped, ")
     assert line.endswith("; 3 passed only at the second try: test_late, test_late, test_late")
