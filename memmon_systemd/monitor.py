@@ -158,7 +158,7 @@ class Monitor:
 
     def _refresh_sources(self, now_s: float) -> None:
         soon_s = now_s + self._sources_early_s
-        due_s = NEVER
+        due_s = latest_s = NEVER
         for source in self._sources:
             if source.due_s <= soon_s:
                 try:
@@ -166,8 +166,10 @@ class Monitor:
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
                     source.due_s = 0.0  # Anew: what it had been told is lost.
                     self._report.bug(error)
-            due_s = min(due_s, source.due_s or now_s + self._settings.interval_s)
-        self._sources_due_s = due_s
+            source_due_s = source.due_s or now_s + self._settings.interval_s
+            due_s = min(due_s, source_due_s)
+            latest_s = min(latest_s, source_due_s + source.slack_s)
+        self._sources_due_s = latest_s
         self._sources_soon_s = due_s - self._sources_early_s
         if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")

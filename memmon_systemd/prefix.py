@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from typing import Final
 
 from memmon_systemd import cgroup
 from memmon_systemd.cgroup import Hierarchy
@@ -15,6 +16,9 @@ from memmon_systemd.settings import Metric, Settings, Share
 from memmon_systemd.source import Loop
 from memmon_systemd.target import Outcome, Target
 from memmon_systemd.words import signal_name
+
+_SLACK: Final = 0.5
+"""So much of an interval a search waits for a look to go along with: a new process is found within two."""
 
 
 class ProcessTarget(Target):
@@ -68,6 +72,7 @@ class NamedProcesses(ABC):
     def __init__(self, name: str, settings: Settings, table: ProcessTable, loop: Loop) -> None:
         """A source for names that begin with `name`; OSError where the processes can't be listed."""
         self.due_s = 0.0
+        self.slack_s = self._longest_slack_s = settings.interval_s * _SLACK
         self.settings = settings
         self._name = name
         self._prefix = os.fsencode(name)
@@ -126,6 +131,7 @@ class NamedProcesses(ABC):
         if waits and not self._said_waiting:
             self._loop.report.waiting(self._name, None, "there is no process of that name")
         self._said_waiting = waits
+        self.slack_s = 0.0 if waits else self._longest_slack_s
 
 
 class PrefixSource(NamedProcesses):

@@ -82,6 +82,7 @@ class _Actor(Target):
 
 class _NoSource:
     due_s = float("inf")
+    slack_s = 0.0
 
     def refresh(self, now_s: float) -> None:
         """Nothing comes."""

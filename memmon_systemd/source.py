@@ -24,6 +24,8 @@ class Source(Protocol):
     """Where targets come from: a name that stands for processes, or the units of a manager."""
 
     due_s: float
+    slack_s: float
+    """So much later than due it may be refreshed, with a look for which the loop wakes up anyway."""
 
     def refresh(self, now_s: float) -> None:
         """Find what came and went; sets the next `due_s`. Raises nothing."""

@@ -28,7 +28,7 @@ class UnitWatch:
 
         Units with one of `untouchable_pids` in them are never watched.
         """
-        self.due_s = 0.0
+        self.due_s = self.slack_s = 0.0
         self._context = context
         self._watch = watch
         self._top_group = top_group

@@ -16,7 +16,7 @@ TERM = f"kill app.service main {int(signal.SIGTERM)}"
 
 
 class BrokenSource:
-    due_s = 0.0
+    due_s = slack_s = 0.0
 
     def refresh(self, now_s: float) -> None:
         raise RuntimeError("this source is broken")

@@ -167,3 +167,19 @@ def test_a_share_is_one_of_the_limit_above_the_process_else_of_physical_memory(
     gauge = house.targets[0].gauge
     assert gauge is not None
     assert gauge.ladder.limit_bytes == pytest.approx(whole_bytes / 2, abs=1)
+
+
+def test_looking_for_new_processes_goes_along_with_the_looks_at_the_known_ones(
+    watch: Callable[..., House], start_leaker: StartLeaker
+) -> None:
+    start_leaker(NAME + "a")
+    house = watch("-m 20000 -i 1")
+    house.advance(0)
+    house.targets[0].look_in(0.5, house.clock.now_s)  # Half an interval off.
+    house.advance(2)
+    house.waiter.waits_s.clear()
+    house.advance(10)
+    assert 10 <= len(house.waiter.waits_s) <= 11
+    start_leaker(NAME + "b")
+    house.advance(2)
+    assert len(house.targets) == 2
