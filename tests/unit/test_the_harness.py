@@ -18,7 +18,9 @@ sys.path.append(str(REPO / "tests" / "vm"))
 import deb  # noqa: E402  # siblings of each other, not of this file
 import job  # noqa: E402
 import machine  # noqa: E402
+import qemu  # noqa: E402
 import results  # noqa: E402
+import root_image  # noqa: E402
 
 FAILED_AND_PASSED = """\
 <testsuites><testsuite name="pytest" errors="1" failures="2" skipped="1" tests="5">
@@ -116,6 +118,75 @@ def test_a_command_ends_at_its_limit_with_a_status_of_its_own() -> None:
     ended = subprocess.run(job.limited("echo begun; sleep 600", 0.2), shell=True, check=False)
     assert ended.returncode == machine.TIMED_OUT
     assert subprocess.run(job.limited("exit 7", 60), shell=True, check=False).returncode == 7
+
+
+NOTHING = results.Results(None, None, ())
+TESTED = results.Results(Path("vm.xml"), None, ())
+DEAD = qemu.NotBootedError("QEMU ended with status 0 before the job began")
+Boots = list[tuple[int, results.Results] | qemu.MachineError]
+
+
+@pytest.mark.parametrize(
+    ("boots", "arguments", "outcome", "said"),
+    [
+        ([(0, TESTED)], [], 0, ""),
+        ([(1, TESTED)], [], 1, ""),
+        ([DEAD, (1, TESTED)], [], 1, str(DEAD)),
+        ([DEAD, DEAD], [], DEAD, str(DEAD)),
+        ([(69, NOTHING), (0, TESTED)], [], 0, "nothing was tested, the job ended with status 69"),
+        ([(69, NOTHING), (69, NOTHING)], [], 69, "nothing was tested"),
+        ([(3, NOTHING)], ["--run", "exit 3"], 3, ""),
+        ([(machine.TIMED_OUT, NOTHING)], [], machine.TIMED_OUT, ""),
+        ([qemu.MachineError("the job did not end")], [], qemu.MachineError, ""),
+    ],
+)
+def test_a_machine_that_tested_nothing_is_booted_once_more_and_that_is_said(
+    boots: Boots,
+    arguments: list[str],
+    outcome: object,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left = list(boots)
+
+    def boot(*_: object) -> tuple[int, results.Results]:
+        became = left.pop(0)
+        if isinstance(became, qemu.MachineError):
+            raise became
+        return became
+
+    monkeypatch.setattr(machine, "run_once", boot)
+    nowhere = Path("/nowhere")
+    image = root_image.Image(nowhere, nowhere, nowhere)
+    a_machine = qemu.Machine(image, nowhere, nowhere, nowhere, memory_mib=1, root_is_kept=False)
+    if isinstance(outcome, int):
+        assert machine.run_job(a_machine, machine.parse(arguments), "vm")[0] == outcome
+    else:
+        with pytest.raises(qemu.MachineError):
+            machine.run_job(a_machine, machine.parse(arguments), "vm")
+    assert left == []
+    heard = capsys.readouterr().err
+    assert said in heard
+    assert ("so it is booted once more" in heard) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "tries"), [("0", 0, 1), ("1 0", 0, 2), ("1 1", 1, 2), ("4", 4, 1)]
+)
+def test_what_failed_is_run_once_more_and_nothing_else_is(
+    statuses: str, status: int, tries: int, tmp_path: Path
+) -> None:
+    for number, each in enumerate(statuses.split(), 1):
+        (tmp_path / str(number)).write_text(each)
+    stand_in = tmp_path / "python3"
+    stand_in.write_text(f'#!/bin/sh\ncd {tmp_path}\necho >>tries\nexit "$(cat "$(wc -l <tries)")"\n')
+    stand_in.chmod(0o755)
+    command = job.pytest_command([]).replace("test -x /usr/bin/memory-monitor", "true")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ended = subprocess.run(["bash", "-c", command], env=environment, stdout=subprocess.DEVNULL, check=False)
+    assert ended.returncode == status
+    assert len((tmp_path / "tries").read_text().splitlines()) == tries
 
 
 def test_what_the_package_is_built_from_is_known_by_content(

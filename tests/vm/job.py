@@ -106,8 +106,16 @@ def pytest_command(arguments: Sequence[str]) -> str:
     once = shlex.join([*pytest, f"--junit-xml={RESULTS_IN_VM}/{JUNIT}"])
     last_failed = ("--last-failed", f"--maxfail={FAILED_TWICE_MAX}")
     again = shlex.join([*pytest, *last_failed, f"--junit-xml={RESULTS_IN_VM}/{JUNIT_AGAIN}"])
-    retry = f"[ $? = 1 ] && echo 'vm: once more, what failed:' && {again}"
-    return f"test -x /usr/bin/memory-monitor && {{ {once} || {{ {retry}; }}; }}"
+    return "\n".join(
+        [
+            "test -x /usr/bin/memory-monitor || exit 69  # EX_UNAVAILABLE of sysexits.h",
+            f"{once} && exit",
+            "status=$?",
+            "[ $status = 1 ] || exit $status",
+            "echo 'vm: once more, what failed:'",
+            again,
+        ]
+    )
 
 
 def selection(test: str) -> list[str]:

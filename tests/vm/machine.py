@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from deb import package_of_this_tree
 from job import REPO, Addition, JobError, limited, pytest_command, selection, write_job
-from qemu import Machine, MachineError, Run
+from qemu import Machine, MachineError, NotBootedError, Run
 from results import Results, ResultsError, forget, keep, make_disk
 from root_image import VARIANTS, BuildError, Image, image_for
 
@@ -130,15 +130,37 @@ def run_machine(chosen: argparse.Namespace) -> int:
             root_is_kept=chosen.keep_root,
         )
         write_job(machine.job, limited(command, chosen.deadline), package, chosen.add)
-        make_disk(machine.results)
-        status = Run(machine, chosen.deadline).exit_status()
-        results = keep(machine.results, name)
+        status, results = run_job(machine, chosen, name)
     say_what_came_out(results, name)
     if status == TIMED_OUT:
         raise MachineError(f"the job was not done within {chosen.deadline:g} s")
     if status == 0 and chosen.run is None and results.xml is None:
         raise MachineError("pytest says that all is well, but its results did not come out")
     return status
+
+
+def run_job(machine: Machine, chosen: argparse.Namespace, name: str) -> tuple[int, Results]:
+    """The exit status of the job and what came out; MachineError if the machine failed twice.
+
+    Until pytest has tested something, all that can fail is the emulated machine: then it is booted once
+    more, and that is said.
+    """
+    try:
+        status, results = run_once(machine, chosen.deadline, name)
+        if chosen.run is not None or results.xml is not None or status in {0, TIMED_OUT}:
+            return status, results
+        why = f"nothing was tested, the job ended with status {status}"
+    except NotBootedError as error:
+        why = str(error)
+    print(f"machine.py: {why}\nmachine.py: so it is booted once more", file=sys.stderr, flush=True)
+    return run_once(machine, chosen.deadline, name)
+
+
+def run_once(machine: Machine, deadline_s: float, name: str) -> tuple[int, Results]:
+    """Boots the machine for its job. Raises MachineError."""
+    make_disk(machine.results)
+    status = Run(machine, deadline_s).exit_status()
+    return status, keep(machine.results, name)
 
 
 def command_of(chosen: argparse.Namespace) -> str:
