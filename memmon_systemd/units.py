@@ -141,6 +141,8 @@ class UnitWatch:
                 self._some_have_run = self._some_have_run or target.has_run
                 if isinstance(self._context.settings.max_memory, Share):
                     self._watch.watch_limits(found.directory)
+                    # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
+                    target.follow_limit(now_s)
 
     def _units_that_run(self, pids: Collection[int]) -> set[str]:
         groups = (cgroup.control_group_of(pid) or "" for pid in pids)

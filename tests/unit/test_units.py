@@ -12,6 +12,7 @@ from memmon_systemd.bus import BusError
 from memmon_systemd.owner import OwnerSource
 from memmon_systemd.policy import State
 from memmon_systemd.processes import by_proc
+from memmon_systemd.slicewatch import SliceWatch
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, House, linux_only, use
 
@@ -274,3 +275,22 @@ def test_a_limit_that_changes_moves_a_threshold_that_is_a_share_of_it(
     house.advance(0.1)
     assert len(house.asked) == asked
     assert len(house.log.having("the limit is 80 MiB now")) == asked
+
+
+
+def test_a_limit_that_is_set_while_its_unit_is_taken_up_is_followed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = start("-m 50% app.service")
+    house.advance(0)
+    watch_limits = type(house.watch).watch_limits
+
+    def set_limit_then_watch(watch: SliceWatch, directory: Path) -> None:
+        """systemd makes the cgroup and then sets MemoryMax=, here as late as no event tells it."""
+        (directory / "memory.max").write_text(f"{200 * MIB}\n")
+        watch_limits(watch, directory)
+
+    monkeypatch.setattr(type(house.watch), "watch_limits", set_limit_then_watch)
+    house.make("app.service", 101)
+    house.advance(10)
+    assert house.log.having("signalled: unreclaimable 101 MiB is above 100 MiB")
