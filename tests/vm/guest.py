@@ -17,6 +17,9 @@ T = TypeVar("T")
 DEADLINE_S: Final = 60.0
 """For what happens within 6 s on real hardware; here everything takes ten times as long."""
 POLL_S: Final = 0.05
+PATIENCE: Final = 0.1
+"""A condition may be seen so much later, of the time that it took: to look is what costs, here."""
+MOST_POLL_S: Final = 0.5
 CGROUPS: Final = Path("/sys/fs/cgroup")
 UNITS: Final = Path("/run/systemd/system")
 # On the disk: the files that services hold in the page cache must not be memory of their own (tmpfs).
@@ -31,15 +34,16 @@ def eventually(
     detail: Callable[[], str] = str,
 ) -> T:
     """The first true value that `condition` gives; AssertionError with the `detail` at the deadline."""
-    end_s = time.monotonic() + deadline_s
+    begun_s = time.monotonic()
     while True:
-        last = time.monotonic() > end_s
+        waited_s = time.monotonic() - begun_s
+        last = waited_s > deadline_s
         value = condition()
         if value:
             return value
         if last:
             raise AssertionError(f"not within {deadline_s:g} s: {what}\n{detail()}")
-        time.sleep(POLL_S)
+        time.sleep(min(MOST_POLL_S, max(POLL_S, waited_s * PATIENCE)))
 
 
 def run(*command: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kit import Monitor, MonitorUnit, Service, eventually, resident_kib, run, silent_bus, write_unit
+from kit import DEADLINE_S, Monitor, MonitorUnit, Service, resident_kib, run, silent_bus, write_unit
 
 from tests.audit.counting import Asked
 
@@ -84,26 +84,20 @@ def test_where_a_unit_has_no_memory_controller() -> None:
         monitor.wait_for(r"summed\.service: ok: rss ", 2)
 
 
-def test_over_200_restarts() -> None:
-    units = tuple(f"flapping@{number}.service" for number in range(6))
+def test_over_50_restarts() -> None:
+    units = tuple(f"flapping@{number}.service" for number in range(4))
     write_unit(
         "flapping@.service",
         "[Unit]\nStartLimitIntervalSec=0\n"
-        "[Service]\nExecStart=/bin/sleep 0.1\nRestart=always\nRestartSec=0\n",
+        "[Service]\nExecStart=/bin/sleep 0.2\nRestart=always\nRestartSec=0\n",
     )
-
-    def restarts() -> int:
-        return sum(map(int, run("systemctl", "show", "--property=NRestarts", "--value", *units).split()))
-
     with (
         Monitor("-m", "30", "-i", "1", "flapping@*.service") as monitor,
         no_memory_asked_for(monitor.pid),
     ):
         try:
             run("systemctl", "start", *units)
-            eventually(lambda: restarts() >= 200, "200 restarts", 120)
+            # Of those that end before they are found the monitor sees nothing.
+            monitor.wait_for(": ok: ", 50, 2 * DEADLINE_S)
         finally:
             run("systemctl", "stop", *units)
-        found = len(monitor.lines_with("ok: "))
-        print(f"{found} invocations were measured")
-        assert found > 20

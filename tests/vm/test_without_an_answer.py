@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
-from kit import eventually, properties_of, property_of, run, silent_bus, waits_of
+from kit import eventually, field_of, properties_of, property_of, run, silent_bus, waits_of
 from shipped import Monitored, Shipped, assert_in_time, start, stop
 
 DBUS = ("dbus.socket", "dbus.service")
@@ -101,6 +101,8 @@ def silent_journal() -> Iterator[None]:
     journald = int(property_of("systemd-journald.service", "MainPID"))
     os.kill(journald, signal.SIGSTOP)
     try:
+        # Until then it may still read, and make room for one line.
+        eventually(lambda: field_of(f"/proc/{journald}/status", "State").startswith("T"), "it has stopped")
         while took_lines():
             pass
         yield

@@ -4,9 +4,10 @@
     starve.py rounds FILE COUNT LEFT_KIB keep|drop
 
 `target` is named "starved". It leaks at each SIGUSR1 until SIGTERM, 8 MiB a second up to HELD_MIB, and from
-there 1 MiB a second: systemd, whose pages are taken away too, may need the whole second that it is given to
-answer, and the machine is an emulated one. Then it gives all back. At SIGUSR2 it takes HELD_MIB and keeps
-them until SIGTERM. What happens it adds to FILE, a line each: "started PID", "leaking", "holding",
+there half a MiB a second: systemd, whose pages are taken away too, may need the whole second that it is given
+to answer, and the machine is an emulated one (with 1 MiB a second 2 of 20 came too late on a slow host). Then
+it gives all back. At SIGUSR2 it takes HELD_MIB and keeps them until SIGTERM. What happens it adds to FILE, a
+line each: "started PID", "leaking", "holding",
 "signalled MIB".
 
 `rounds` has the target hold, and takes memory, which it locks, until LEFT_KIB are available; so each leak
@@ -27,10 +28,10 @@ import time
 from collections.abc import Callable
 
 MIB = 1 << 20
-FAST_MIB_PER_S, SLOW_MIB_PER_S = 8, 1
+FAST_MIB_PER_S, SLOW_MIB_PER_S = 8, 0.5
 STEP_BYTES = 128 << 10
 MOST_MIB = 64
-HELD_MIB = 8
+HELD_MIB = 9
 ROUND_DEADLINE_S = 60.0
 DROP_EVERY_S = 0.1
 POLL_S = 0.05
