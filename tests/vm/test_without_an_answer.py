@@ -133,6 +133,9 @@ def test_the_signal_goes_out_in_time(pair: Pair, failure: str) -> None:
     with FAILURES[failure]():
         service.tell("grow 40")
         service.wait_for("SIGUSR1", signals + 1)
+        # The line is written after the signal is sent; by its next but one wait it is, or was dropped.
+        waits = waits_of(monitor.pid)
+        eventually(lambda: waits_of(monitor.pid) >= waits + 2, "it has tried to say so")
     assert_in_time(failure, service, "grow 40", "SIGUSR1")
     service.tell("free")
     monitor.wait_for(r"^answerless\.service: ok: within again: ", within + 1)
