@@ -22,7 +22,7 @@ from memmon_systemd.checkreport import as_text, missing_line
 from memmon_systemd.checkunits import read_unit_target
 from memmon_systemd.report import Report
 from memmon_systemd.settings import NameKind, Settings, UsageError
-from memmon_systemd.systemd import Manager
+from memmon_systemd.systemd import LOADED, Manager
 from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd
 from memmon_systemd.unitproperties import known_units, matching_units
 from memmon_systemd.units import UNTOUCHABLE
@@ -140,7 +140,7 @@ class _Checker:
         """Whether there is such a unit, as far as a service manager is asked at all."""
         try:
             systemd = self._resolver.systemd
-            return systemd is not None and systemd.manager.load(unit)[1]
+            return systemd is not None and systemd.manager.load(unit)[1] == LOADED
         except BusError:
             return False  # What can't be a unit's name.
 

@@ -11,7 +11,7 @@ from memmon_systemd.bus import BusError
 from memmon_systemd.report import Report
 from memmon_systemd.restarts import Disposition, remedy, sentence, verdict
 from memmon_systemd.settings import Settings
-from memmon_systemd.systemd import Manager
+from memmon_systemd.systemd import LOADED, Manager
 
 
 def warn_of_what_stays_down(
@@ -21,7 +21,7 @@ def warn_of_what_stays_down(
     services = (name for name in names if name.endswith(".service"))
     for name in {name.partition("@")[0]: name for name in services}.values():
         try:
-            if not manager.load(name)[1]:
+            if manager.load(name)[1] != LOADED:
                 continue  # It may come; nothing is known of it yet.
             rules = manager.restart_rules(manager.unit(name))
         except BusError as error:

@@ -20,6 +20,8 @@ _DESTINATION: Final = b"org.freedesktop.systemd1"
 _PATH: Final = b"/org/freedesktop/systemd1"
 MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 """Where the manager itself is on the bus: destination, path, interface."""
+LOADED: Final = "loaded"
+"""The LoadState of a unit that can be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,12 @@ class Manager:
         """A unit by its full name; asks nobody."""
         return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
 
-    def load(self, name: str) -> tuple[str, bool]:
-        """A unit's own name, of which `name` may be an alias, and whether there is such a unit."""
+    def load(self, name: str) -> tuple[str, str]:
+        """A unit's own name, of which `name` may be an alias, and its LoadState."""
         path: bytes = self._bus.call(MANAGER, b"LoadUnit", b"s", os.fsencode(name))
         where = (_DESTINATION, path, _DESTINATION + b".Unit")
         own_name = os.fsdecode(self._bus.property(where, b"Id", b"s"))
-        return own_name, self._bus.property(where, b"LoadState", b"s") == b"loaded"
+        return own_name, os.fsdecode(self._bus.property(where, b"LoadState", b"s"))
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""

@@ -23,6 +23,12 @@ _GLOB: Final = re.compile(r"[*?\[]")
 _OTHER_SUFFIXES: Final = (".automount", ".device", ".path", ".target", ".timer")
 _UNIT_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")
 """What systemd.unit(5) allows, and what a glob adds."""
+_WHY_WAITING: Final = {
+    "loaded": "it isn't running",
+    "masked": "it is masked",
+    "not-found": "there is no such unit yet",
+}
+"""By LoadState."""
 _PROCESS_METRICS: Final = (Metric.RSS, Metric.PSS)
 
 
@@ -104,8 +110,8 @@ class Resolver:
             check_options(self._settings, meaning)
             yield meaning
 
-    def load(self, meaning: Meaning) -> tuple[str, bool]:
-        """The own name of a unit, and whether there is one of that name; UsageError, StartError."""
+    def load(self, meaning: Meaning) -> tuple[str, str]:
+        """The own name of a unit, and its LoadState; UsageError, StartError."""
         if not _UNIT_NAME.fullmatch(meaning.name):
             raise UsageError(
                 f"'{meaning.name}' is no name of a unit: use letters, digits and :-_.\\@, or --as process"
@@ -115,12 +121,12 @@ class Resolver:
         from memmon_systemd.units import UNTOUCHABLE
 
         try:
-            own_name, loaded = systemd.manager.load(meaning.name)
+            own_name, load_state = systemd.manager.load(meaning.name)
         except BusError as error:
             raise UsageError(f"'{meaning.name}': {error}: name a unit as systemctl does") from None
         if systemd.units.is_untouchable(own_name):
             raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
-        return own_name, loaded
+        return own_name, load_state
 
     def warn_of_what_stays_down(self) -> None:
         """Say of the units that are known now if systemd would leave them down after the signal."""
@@ -167,9 +173,10 @@ class Resolver:
         if not os.path.isdir("/run/systemd/system") and not self.systemd:
             return False
         from memmon_systemd.bus import BusError
+        from memmon_systemd.systemd import LOADED
 
         try:
-            return self.connect().manager.load(unit)[1]
+            return self.connect().manager.load(unit)[1] == LOADED
         except (BusError, StartError) as error:
             self._loop.report.warn(
                 f"'{unit.removesuffix('.service')}' is taken as the beginning of a process name, for"
@@ -181,8 +188,8 @@ class Resolver:
         if meaning.is_glob and _UNIT_NAME.fullmatch(meaning.name):
             self.connect().units.add_glob(meaning.name)
             return
-        own_name, loaded = self.load(meaning)
-        why_waiting = "it isn't running" if loaded else "there is no such unit yet"
+        own_name, load_state = self.load(meaning)
+        why_waiting = _WHY_WAITING.get(load_state, f"it can't be loaded ({load_state})")
         self.connect().units.add_name(own_name, why_waiting)
 
     def connect(self) -> Systemd:

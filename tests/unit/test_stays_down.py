@@ -64,7 +64,7 @@ def test_the_instances_of_a_template_get_one_line(start: Start) -> None:
 def test_of_a_unit_that_doesnt_exist_yet_nothing_is_said(start: Start) -> None:
     house = start("-m 50 app.service")
     house.manager.restarts["app.service"] = RestartRules("no")
-    house.manager.not_loaded = {"app.service"}
+    house.manager.load_states = {"app.service": "not-found"}
     assert warnings(house) == []
 
 

@@ -55,6 +55,8 @@ def resolve(start: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> Cal
     [
         ("app.service", f"app.service: waiting: {NOT_RUNNING}"),
         ("new.service", f"new.service: waiting: {NO_SUCH}"),
+        ("hidden.service", "hidden.service: waiting: it is masked"),
+        ("broken.service", "broken.service: waiting: it can't be loaded (bad-setting)"),
         ("app.scope", f"app.scope: waiting: {NOT_RUNNING}"),
         ("my.slice", f"my.slice: waiting: {NOT_RUNNING}"),
         (r"x\x2dy@3.service", rf"x\x2dy@3.service: waiting: {NOT_RUNNING}"),
@@ -70,7 +72,11 @@ def test_a_name_stands_for_a_unit_or_for_processes(
     resolve: Callable[[str], Resolved], arguments: str, line: str
 ) -> None:
     resolved = resolve(arguments)
-    resolved.house.manager.not_loaded = {"new.service", "zzz-no-unit.service"}
+    resolved.house.manager.load_states = {
+        **dict.fromkeys(("new.service", "zzz-no-unit.service"), "not-found"),
+        "hidden.service": "masked",
+        "broken.service": "bad-setting",
+    }
     assert resolved.lines() == [line]
 
 

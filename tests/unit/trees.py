@@ -127,7 +127,8 @@ class StandInManager(Manager):
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
         self.stopped: set[str] = set()
-        self.not_loaded: set[str] = set()
+        self.load_states: dict[str, str] = {}
+        """Of the units that aren't loaded."""
         self.failure: Exception | None = None
         self.asked: list[tuple[float, str]] = []
         """When it was asked to do what: "kill app.service main 15"."""
@@ -137,10 +138,10 @@ class StandInManager(Manager):
     def unit(self, name: str) -> Unit:
         return Unit(name, b"")
 
-    def load(self, name: str) -> tuple[str, bool]:
+    def load(self, name: str) -> tuple[str, str]:
         if self.failure:
             raise self.failure
-        return name, name not in self.not_loaded
+        return name, self.load_states.get(name, "loaded")
 
     def invocation(self, unit: Unit) -> Invocation:
         self.questions += 1
