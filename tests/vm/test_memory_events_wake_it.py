@@ -38,7 +38,7 @@ def test_it_does_not_wait_for_the_interval(services: dict[str, Monitored], limit
 def test_a_unit_full_of_page_cache_at_its_limit_does_not_keep_it_awake() -> None:
     with (
         Service("full.service", "cache 100", properties=("MemoryMax=45M",)) as service,
-        Monitor("-m", "30", "-i", "2", "-s", "USR1", "full.service") as monitor,
+        Monitor("-m", "30", "-i", "1", "-s", "USR1", "full.service") as monitor,
     ):
         events = service.cgroup / "memory.events"
 
@@ -47,7 +47,7 @@ def test_a_unit_full_of_page_cache_at_its_limit_does_not_keep_it_awake() -> None
             return int(words[words.index("max") + 1])
 
         times, reads, begun_s = times_at_the_limit(), reads_of(monitor.pid), time.monotonic()
-        # In 2 s at most: 3 for an event that proved nothing, 1 to end it, and 3 for a look by the clock.
+        # In 1 s at most: 3 for an event that proved nothing, 1 to end it, and 3 for a look by the clock.
         eventually(lambda: reads_of(monitor.pid) >= reads + 21, "it reads 21 times")
         assert time.monotonic() - begun_s > 2.0
         assert times_at_the_limit() - times > 100

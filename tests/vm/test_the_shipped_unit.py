@@ -59,6 +59,9 @@ def test_with_nothing_configured_the_threshold_is_90_percent_of_the_limit() -> N
 
 
 def test_one_and_the_same_process_asks_its_target_20_times_in_a_row(running: Monitored) -> None:
+    # Else each of the 20 begins with a wait of 2 s.
+    Shipped("shipped", "INTERVAL=500ms\n")
+    run("systemctl", "restart", MONITOR.unit)
     process, before = MONITOR.process, running.said.count("started")
     for restarts in range(1, RESTARTS_IN_A_ROW + 1):
         running.tell("grow 35")
