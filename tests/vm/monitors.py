@@ -17,9 +17,13 @@ class Monitor:
     """memory-monitor as a child of the tests, ready when made; ended with its `with`."""
 
     def __init__(
-        self, *arguments: str, user: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
-        """Starts it, as another user if asked, and waits for READY=1."""
+        """Starts it, as another user if asked, and waits for READY=1; `stderr` takes the place of `log`."""
         WORK.mkdir(exist_ok=True)
         self.path = WORK / f"monitor-{time.monotonic_ns()}"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -30,7 +34,7 @@ class Monitor:
         told = {**os.environ, **(environment or {}), "NOTIFY_SOCKET": f"{self.path}.notify"}
         with self.path.open("wb") as log:
             self.process = subprocess.Popen(
-                ("memory-monitor", *arguments), stderr=log, stdout=log, env=told, user=user
+                ("memory-monitor", *arguments), stderr=stderr or log, stdout=log, env=told, user=user
             )
         self._wait_until_ready()
 

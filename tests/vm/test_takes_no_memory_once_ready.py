@@ -1,11 +1,32 @@
 """From READY=1 on the kernel is asked for no memory, whatever the units and systemd do."""
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from kit import DEADLINE_S, Monitor, MonitorUnit, Service, resident_kib, run, silent_bus, write_unit
+from kit import (
+    DEADLINE_S,
+    MIB,
+    WORK,
+    Monitor,
+    MonitorUnit,
+    Service,
+    eventually,
+    reads_of,
+    resident_kib,
+    run,
+    silent_bus,
+    write_unit,
+)
 
 from tests.audit.counting import Asked
+
+LOOKS = 100
+# What a pipe takes (pipe(7)).
+PIPE_BYTES = 65536
 
 
 @contextmanager
@@ -82,6 +103,56 @@ def test_where_a_unit_has_no_memory_controller() -> None:
         monitor.wait_for(r"summed\.service: ok: rss ")
         service.tell("grow 40")
         monitor.wait_for(r"summed\.service: ok: rss ", 2)
+
+
+def test_while_page_cache_is_above_the_limit_and_nobody_reads_what_each_look_says() -> None:
+    reader, writer = full_pipe()
+    with (
+        Service("cached.service", "cache 60", properties=("MemoryMax=200M",)) as service,
+        Monitor("-v", "-m", "30", "-i", "20ms", "cached.service", stderr=writer) as monitor,
+    ):
+        with no_memory_asked_for(monitor.pid):
+            reads = reads_of(monitor.pid)
+            # Two of each: memory.current and, since that is above the limit, memory.stat.
+            eventually(lambda: reads_of(monitor.pid) >= reads + 2 * LOOKS, f"{LOOKS} looks")
+            assert int((service.cgroup / "memory.current").read_text()) > 30 * MIB
+        heard = b""
+
+        def dropped() -> re.Match[bytes] | None:
+            nonlocal heard
+            with suppress(BlockingIOError):
+                heard += os.read(reader, PIPE_BYTES)
+            return re.search(rb"(\d+) lines were dropped because nobody read", heard)
+
+        assert int(eventually(dropped, "it says how many lines were dropped")[1]) >= LOOKS
+        assert service.said == ["started", "cache 60"]
+    for end in (reader, writer):
+        os.close(end)
+
+
+def full_pipe() -> tuple[int, int]:
+    """Where nobody reads; neither end blocks."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(ends[1], b"." * 4096)
+    return ends
+
+
+def test_while_200_processes_of_a_name_come_and_go() -> None:
+    program = WORK / "mmcrowd"
+    WORK.mkdir(exist_ok=True)
+    shutil.copy("/bin/sleep", program)
+    with Monitor("-m", "100", "-i", "0.5", program.name) as monitor, no_memory_asked_for(monitor.pid):
+        crowd = [subprocess.Popen((program, "infinity")) for _ in range(200)]
+        monitor.wait_for(r"^mmcrowd\[\d+\]: ok: rss ", len(crowd))
+        for process in crowd:
+            process.kill()
+        for process in crowd:
+            process.wait()
+        monitor.wait_for(r"^mmcrowd\[\d+\]: ended", len(crowd))
 
 
 def test_over_50_restarts() -> None:
