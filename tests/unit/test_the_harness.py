@@ -189,6 +189,15 @@ def test_what_failed_is_run_once_more_and_nothing_else_is(
     assert len((tmp_path / "tries").read_text().splitlines()) == tries
 
 
+def test_what_the_tests_make_is_no_source_at_any_moment() -> None:
+    """An image among the sources is 3 GB to be hashed, and makes another package for the machine beside."""
+    made = (".vm/trixie-0/root.ext4", ".vm/trixie.lock", "build/vm-package/0.deb", "dist/memory-monitor.deb")
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--verbose", *made], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert [line.split(":")[0] for line in ignored.stdout.splitlines()] == [".gitignore"] * len(made)
+
+
 def test_what_the_package_is_built_from_is_known_by_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

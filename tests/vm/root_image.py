@@ -156,8 +156,6 @@ def image_for(suite: str, cache: Path) -> Image:
 @contextmanager
 def _only_one_builder(suite: str, cache: Path) -> Iterator[None]:
     cache.mkdir(exist_ok=True)
-    # The cache keeps itself out of git.
-    (cache / ".gitignore").write_text("*\n")
     with (cache / f"{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
