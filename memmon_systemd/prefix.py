@@ -72,7 +72,7 @@ class NamedProcesses(ABC):
     def __init__(self, name: str, settings: Settings, table: ProcessTable, loop: Loop) -> None:
         """A source for names that begin with `name`; OSError where the processes can't be listed."""
         self.due_s = 0.0
-        self.slack_s = self._longest_slack_s = settings.interval_s * _SLACK
+        self.slack_s = settings.interval_s * _SLACK
         self.settings = settings
         self._name = name
         self._prefix = os.fsencode(name)
@@ -131,7 +131,7 @@ class NamedProcesses(ABC):
         if waits and not self._said_waiting:
             self._loop.report.waiting(self._name, None, "there is no process of that name")
         self._said_waiting = waits
-        self.slack_s = 0.0 if waits else self._longest_slack_s
+        self.slack_s = 0.0 if waits else self.settings.interval_s * _SLACK
 
 
 class PrefixSource(NamedProcesses):

@@ -62,11 +62,7 @@ def started(number: int, stack: ExitStack) -> int:
     options = ("-m", "1G", "-i", "10ms", stack.enter_context(units(number)))
     properties = (f"Environment={environment}", "WatchdogSec=20")
     monitor = stack.enter_context(MonitorUnit(f"quiet{number}.service", *options, properties=properties))
-
-    def has_found_all() -> bool:
-        return len([line for line in monitor.lines if ": ok: " in line]) >= number
-
-    eventually(has_found_all, f"{number} are found")
+    monitor.wait_for(": ok: ", number)
     return monitor.pid
 
 

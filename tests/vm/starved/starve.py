@@ -7,8 +7,7 @@
 there half a MiB a second: systemd, whose pages are taken away too, may need the whole second that it is given
 to answer, and the machine is an emulated one (with 1 MiB a second 2 of 20 came too late on a slow host). Then
 it gives all back. At SIGUSR2 it takes HELD_MIB and keeps them until SIGTERM. What happens it adds to FILE, a
-line each: "started PID", "leaking", "holding",
-"signalled MIB".
+line each: "started PID", "leaking", "holding", "signalled MIB".
 
 `rounds` has the target hold, and takes memory, which it locks, until LEFT_KIB are available; so each leak
 begins with room for HELD_MIB and little more. Then it has the target leak so often, and prints what became of
