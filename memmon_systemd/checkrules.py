@@ -8,6 +8,7 @@ from typing import Final
 from memmon_systemd.checkfacts import Case, Finding, Id, Level, Remedy
 from memmon_systemd.restarts import Disposition, Down, remedy, sentence, verdict
 from memmon_systemd.settings import KillWhom
+from memmon_systemd.systemd import LOADED
 from memmon_systemd.words import format_seconds, signal_name
 
 LEAK_BYTES_PER_S: Final = 100_000_000
@@ -164,7 +165,7 @@ def part_of_unit(case: Case) -> Finding | None:
 def not_loaded(case: Case) -> Finding | None:
     """Systemd knows the unit and can't run it."""
     properties = case.target.properties
-    if properties is None or case.target.is_process or properties.load_state == "loaded":
+    if properties is None or case.target.is_process or properties.load_state == LOADED:
         return None
     unit = case.target.unit
     if properties.load_state == "masked":
@@ -181,7 +182,7 @@ def not_loaded(case: Case) -> Finding | None:
 def not_running(case: Case) -> Finding | None:
     """Nothing can be measured now."""
     properties = case.target.properties
-    if case.target.is_running or properties is None or properties.load_state != "loaded":
+    if case.target.is_running or properties is None or properties.load_state != LOADED:
         return None
     if properties.active_state == "active":
         return Finding(Id.NOT_RUNNING, Level.NOTE, "it has no process now: there is nobody to signal")

@@ -13,7 +13,7 @@ from typing import Final
 
 from memmon_systemd.bus import Bus, BusError
 from memmon_systemd.restarts import RestartRules
-from memmon_systemd.systemd import MANAGER, Manager, Unit
+from memmon_systemd.systemd import LOADED, MANAGER, Manager, Unit
 
 _UNLIMITED: Final = 2**64 - 1
 _ENDLESS: Final = float("inf")
@@ -25,7 +25,7 @@ _MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
 class UnitProperties:
     """A unit's options and state. Sizes are in bytes, None: unlimited; times in seconds."""
 
-    load_state: str = "loaded"
+    load_state: str = LOADED
     active_state: str = "active"
     sub_state: str = "running"
     needs_reload: bool = False
@@ -95,7 +95,7 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
     """The properties of a unit of a type that has a cgroup."""
     reader = Reader(manager.bus, unit)
     load_state = reader.text(b"LoadState", common=True)
-    if load_state != "loaded":
+    if load_state != LOADED:
         return UnitProperties(load_state=load_state, active_state="inactive", sub_state="dead")
     return UnitProperties(
         load_state=load_state,
@@ -131,7 +131,7 @@ def _read_service(manager: Manager, unit: Unit, reader: Reader) -> ServiceProper
 def matching_units(manager: Manager, pattern: str) -> list[str]:
     """The loaded units that a glob names."""
     rows = manager.bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], [os.fsencode(pattern)])
-    return sorted(os.fsdecode(row[0]) for row in rows if row[2] == b"loaded")
+    return sorted(os.fsdecode(row[0]) for row in rows if row[2] == LOADED.encode())
 
 
 def known_units(manager: Manager) -> list[str]:
