@@ -43,6 +43,8 @@ def format_seconds(time_s: float) -> str:
     """A time for a log line, rounded to what is worth reading: "500 ms", "2 s", "1 min 30 s"."""
     if 0 < time_s < 0.0009995:
         return f"{round(time_s * 1_000_000)} us"
+    if 0 < time_s < 0.00995:
+        return f"{round(time_s * 1000, 1):g} ms"
     if 0 < time_s < 0.9995:
         return f"{round(time_s * 1000)} ms"
     if time_s < 59.95:
