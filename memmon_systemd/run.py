@@ -92,8 +92,8 @@ def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, loop: Loop
         monitor.look_around()
         loop.waiter.wait(0.0, time.monotonic)
 
-    reserve, problem = settle(Libc(), rehearse, crowds=resolver.follows_processes)
-    if problem:
+    reserve, problems = settle(Libc(), rehearse, crowds=resolver.follows_processes)
+    for problem in problems:
         loop.report.warn(problem)
     return reserve
 

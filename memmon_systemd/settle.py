@@ -73,15 +73,17 @@ class Mapping:
         return self.permissions.startswith("rw")
 
 
-def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[Reserve, str]:
-    """Rehearse every path, take the reserve and lock it all; what could not be had, or "" .
+def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[Reserve, Sequence[str]]:
+    """Rehearse every path, take the reserve and lock it all; and a sentence for each thing that was refused.
 
     Twice: the first rehearsal takes what the second would have had to ask for. Where `crowds` of targets can
     come at once, the reserve is larger.
     """
-    problem = "" if libc.keep_freed_memory() else "mallopt(3) refused: freed memory may be given back"
+    problems = []
+    if not libc.keep_freed_memory():
+        problems.append("mallopt(3) refused: freed memory may be given back")
     if not libc.refuse_huge_pages():
-        problem = "prctl(2) refused: the kernel may make huge pages of this memory, which takes page faults"
+        problems.append("prctl(2) refused: the kernel may make huge pages of this memory: page faults")
     _renew_interned()
     rehearse()
     forget_inspect()
@@ -93,12 +95,12 @@ def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[R
         libc.lock_memory()
         _lock_whole(libc, _mappings())
     except OSError as error:
-        problem = (
+        problems.append(
             f"memory isn't locked ({error.strerror}): when memory is short this may be slow;"
             " set LimitMEMLOCK=64M in the unit, or give CAP_IPC_LOCK"
         )
     rehearse()
-    return reserve, problem
+    return reserve, problems
 
 
 def _drop_pages_of_files(libc: Libc, mappings: Sequence[Mapping]) -> None:
