@@ -80,7 +80,7 @@ class UnitActor:
             return Outcome(done=False, what=f"{trouble}; only systemd knows the control process")
         try:
             if whom is KillWhom.ALL or (whom is None and not unit.is_service):
-                pids = list(cgroup.processes_below(directory))
+                pids = list(dict.fromkeys(cgroup.processes_below(directory)))
             else:
                 pids = _main_process(directory, invocation.main_pid)
         except OSError as error:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 _PID_DIGITS = 7
 """PID_MAX_LIMIT of the kernel is 4,194,304."""
+_LISTED_ELSEWHERE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
+"""A cgroup that is gone, and a threaded one, whose processes are in the list of the one above it."""
 UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 """The types of units that have a cgroup (systemd.resource-control(5))."""
 
@@ -135,19 +137,22 @@ def units_below(top: Path) -> Iterator[tuple[str, Found]]:
 
 
 def processes_below(directory: Path) -> Iterator[int]:
-    """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say; OSError.
+    """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say.
 
-    None where the cgroup is gone. Only a whole line is a PID: the beginning of one is somebody else's.
+    One may come twice (cgroup-v2.rst). None where the cgroup is gone. OSError where the list can't be read,
+    or isn't one: a part of it says neither who the main process is nor how much all of them use.
     """
+    path = directory / "cgroup.procs"
     try:
-        text = _read_bytes(directory / "cgroup.procs")
+        text = _read_bytes(path)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
-            raise
+        if error.errno not in _LISTED_ELSEWHERE:
+            raise OSError(error.errno, error.strerror, str(path)) from None  # read(2) names no file
         text = b""
-    for line in text.split(b"\n")[:-1]:
-        if line.isdigit() and len(line) <= _PID_DIGITS:
-            yield int(line)
+    *lines, rest = text.split(b"\n")
+    if rest or not all(line.isdigit() and len(line) <= _PID_DIGITS for line in lines):
+        raise OSError(errno.EBADMSG, "this is no list of PIDs", str(path))
+    yield from map(int, lines)
     for entry in _directories(directory):
         yield from processes_below(Path(entry.path))
 
@@ -188,7 +193,15 @@ def stat_bytes(stat: bytearray, end: int, key: bytes) -> int:
     if begin < 0:
         raise ValueError(f"memory.stat has no {key.decode()}")
     begin += len(key) + 2
-    return int(stat[begin : stat.index(b"\n", begin, end)])
+    return line_number(stat[begin : stat.find(b"\n", begin, end) + 1], f"{key.decode()} of memory.stat")
+
+
+def line_number(line: bytes | bytearray, name: str) -> int:
+    """The number that a whole line is; ValueError for any other: int() takes "-5" and "1_0", too."""
+    digits, end, rest = line.partition(b"\n")
+    if not digits.isdigit() or not end or rest:
+        raise ValueError(f"{name} holds no number")
+    return int(digits)
 
 
 def _mount_point(mount: str) -> Path:

@@ -119,7 +119,7 @@ class Monitor:
             self._refresh_sources(now_s)
         if self._roster.has_changed:
             self._sweep()
-        due_s = self._sources_due_s
+        due_s = NEVER
         target = self._roster.first
         while target is not None and not self.stopping:
             if target.soon_s <= now_s:
@@ -136,6 +136,8 @@ class Monitor:
         if now_s >= self._ping_due_s:
             self._notifier.watchdog()
             self._ping_due_s = now_s + self._ping_every_s
+        if self._sources_due_s < due_s:
+            due_s = self._sources_due_s
         return due_s if due_s < self._ping_due_s else self._ping_due_s
 
     def look_once(self) -> OnceResult:
@@ -198,12 +200,12 @@ class Monitor:
         if rung is GONE:
             target.lost(now_s)
             self._roster.has_changed = True
-            self._sources_due_s = self._sources_soon_s = 0.0
+            # What said so may have been wrong.
+            self._sources_due_s = min(self._sources_due_s, now_s + self._settings.interval_s)
+            self._sources_soon_s = 0.0
             return
         if rung is UNREADABLE:
-            target.unreadable += 1
-            if target.unreadable == 1:
-                self._report.unreadable(target)
+            self._count_unreadable(target)
             return
         if self._verbose:
             self._report.reading(target)
@@ -216,7 +218,7 @@ class Monitor:
             target.enter(State.OVER, now_s)
             self._report.over(target)
         elif step is Step.FALL:
-            gauge.look_closer()  # A cheap look leaves no number to be said.
+            self._look_closer(target, gauge)  # A cheap look leaves no number to be said.
             target.enter(State.OK, now_s)
             self._report.fell(target)
         elif target.state is State.SIGNALLED and not target.is_same():
@@ -231,6 +233,18 @@ class Monitor:
         if now_s < target.since_s + period_s < target.due_s:
             target.look_at(target.since_s + period_s)
 
+    def _look_closer(self, target: Target, gauge: Gauge) -> Rung:
+        rung = gauge.look_closer()
+        if rung is UNREADABLE:
+            self._count_unreadable(target)
+        return rung
+
+    def _count_unreadable(self, target: Target) -> None:
+        target.unreadable += 1
+        if target.unreadable == 1:
+            self._report.unreadable(target)
+        self._status.outdate()
+
     def _act(self, target: Target, gauge: Gauge, now_s: float) -> None:
         """Ask the target to go, unless it is another one by now or a second reading is within."""
         if not target.is_same():
@@ -238,7 +252,7 @@ class Monitor:
             self._roster.has_changed = True
             return
         # The question can take a second, and be cut short by the signal that ends the monitor.
-        if self.stopping or gauge.look_closer() is not OVER:
+        if self.stopping or self._look_closer(target, gauge) is not OVER:
             return
         outcome = self._would() if self._settings.dry_run else target.act(now_s)
         if target.ended:

@@ -84,12 +84,13 @@ class Report:
     def began(self, target: Target) -> None:
         """A unit or process is measured from now on.
 
-        One that is over already, or that can't be read, gets that line instead, from its first look.
+        One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
-        if gauge is not None and (gauge.trouble or gauge.usage_bytes > gauge.ladder.limit_bytes):
-            return
-        self._say_of(Event.BEGAN, target, f"{self._usage(target)} of {self._limit(target)}")
+        if gauge is not None and gauge.trouble:
+            self.unreadable(target)
+        elif gauge is None or gauge.usage_bytes <= gauge.ladder.limit_bytes:
+            self._say_of(Event.BEGAN, target, f"{self._usage(target)} of {self._limit(target)}")
 
     def over(self, target: Target) -> None:
         """Above the limit, and `--for` runs."""

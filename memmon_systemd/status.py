@@ -96,12 +96,19 @@ class Status:
 
     def _message(self, gauge: Gauge, rung: Rung, usage: str, usage_bytes: int) -> bytes:
         limit_bytes = gauge.ladder.limit_bytes
-        what = "restart" if self._settings.restart else "signal"
-        counted = f"{self.signals or 'no'} {what}{'' if self.signals == 1 else 's'} since {self._since}"
         return status_message(
             f"{self._name()}ok: {usage} of {format_bytes(limit_bytes)} {gauge.metric.value}"
-            f" ({100 * usage_bytes // limit_bytes}%), looks every {format_seconds(rung.wait_s)}; {counted}"
+            f" ({100 * usage_bytes // limit_bytes}%), looks every {format_seconds(rung.wait_s)};"
+            f" {self._counted()}"
         )
+
+    def _counted(self) -> str:
+        what = "restart" if self._settings.restart else "signal"
+        counted = f"{self.signals or 'no'} {what}{'' if self.signals == 1 else 's'} since {self._since}"
+        unreadable = self.target.unreadable if self.target is not None else 0
+        if not unreadable:
+            return counted
+        return f"{counted}, {unreadable} failed reading{'' if unreadable == 1 else 's'}"
 
     def _name(self) -> str:
         """Nothing where the name is in the first line of `systemctl status` anyway."""

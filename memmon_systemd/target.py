@@ -63,6 +63,7 @@ class Target(ABC):
         self.failure = ""
         """Why the last try to act failed; said again only when it changes."""
         self.unreadable = 0
+        """How many readings have failed since it began."""
         self.next: Target | None = None
 
     @abstractmethod
@@ -78,10 +79,10 @@ class Target(ABC):
         """What was measured is no more: wait for it, or set `ended`."""
 
     def begin(self, gauge: Gauge, now_s: float) -> None:
-        """Measure a new invocation or process, from `ok`."""
+        """Measure a new invocation or process, from `ok`; the gauge has its first reading."""
         self.gauge = gauge
         self.failure = ""
-        self.unreadable = 0
+        self.unreadable = 1 if gauge.trouble else 0
         self.enter(State.OK, now_s)
         self.look_at(now_s)
 

@@ -77,7 +77,7 @@ class UnitGauge(Gauge):
             length = self._readinto(_CURRENT)
         except OSError as error:
             return self._failed(error)
-        if length < 2 or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
+        if not length or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
             self.trouble = _NO_NUMBER
             return UNREADABLE
         rung = self._first
@@ -90,20 +90,19 @@ class UnitGauge(Gauge):
     def measure(self) -> int:
         """The metric now, in bytes."""
         self._seek(0)
-        length = self._readinto(_CURRENT)
-        if not length or _CURRENT[length - 1] != _NEWLINE:
-            raise ValueError(_NO_NUMBER)
-        usage_bytes = int(_CURRENT[:length])
+        length = self._readinto(_CURRENT) or 0  # None: EAGAIN
+        usage_bytes = cgroup.line_number(_CURRENT[:length], "memory.current")
         if self._stat_file is not None:
             usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)
         if self._swap_file is not None:
             self._swap_file.seek(0)
-            usage_bytes += int(self._swap_file.read(BUFFER_BYTES) or b"")
+            swap = self._swap_file.read(BUFFER_BYTES) or b""
+            usage_bytes += cgroup.line_number(swap, "memory.swap.current")
         return usage_bytes
 
     def _counted_bytes(self, current_bytes: int, stat_file: io.FileIO) -> int:
         stat_file.seek(0)
-        end = 1 + stat_file.readinto(_STAT_ROOM)
+        end = 1 + (stat_file.readinto(_STAT_ROOM) or 0)
         if end == 1:
             raise ValueError("memory.stat is empty")
         if self.metric is Metric.ANON:

@@ -105,7 +105,7 @@ class UnitWatch:
             if news.limits:
                 target.follow_limit(now_s)
             if target.muted_until_s <= now_s:
-                target.listen()
+                target.listen(now_s)
             if self._is_asked_for_stop(target):
                 target.note_stop()
                 if target.has_stopped:

@@ -10,7 +10,7 @@ from typing import Final
 from memmon_systemd.act import UnitActor
 from memmon_systemd.bus import Backoff, BusError
 from memmon_systemd.cgroup import Found, Hierarchy
-from memmon_systemd.gauge import Gauge
+from memmon_systemd.gauge import GONE_ERRNOS, Gauge
 from memmon_systemd.policy import State
 from memmon_systemd.settings import Settings, Share
 from memmon_systemd.source import Loop
@@ -44,6 +44,7 @@ class UnitTarget(Target):
         "_context",
         "_events",
         "_invocation",
+        "_is_deaf",
         "_on_event",
         "_on_gone",
         "_says_sum",
@@ -72,6 +73,7 @@ class UnitTarget(Target):
         self._events: io.FileIO | None = None
         self._tries = 0
         self._asked_in_vain = False
+        self._is_deaf = False
         self._says_sum = True
         self.found: Found | None = None
         """The cgroup that is measured."""
@@ -104,7 +106,7 @@ class UnitTarget(Target):
         self.begin(gauge, now_s)
         if isinstance(gauge, UnitGauge):
             self._events = open_file(found.directory, "memory.events")
-            self.listen()
+            self.listen(now_s)
         self._context.loop.report.began(self)
 
     def is_same(self) -> bool:
@@ -130,6 +132,7 @@ class UnitTarget(Target):
             if held is not None:
                 held.close()
         self.gauge = self._events = self.found = None
+        self._is_deaf = False
         self.look_at(NEVER)
         self.muted_until_s = NEVER
         self.enter(State.WAITING, now_s)
@@ -175,21 +178,34 @@ class UnitTarget(Target):
         self.muted_until_s = now_s + self._context.settings.interval_s
         self._on_event(now_s)
 
-    def listen(self) -> None:
-        """Wake at the next change of memory.events; reading it ends the last one (kernfs poll)."""
+    def listen(self, now_s: float) -> None:
+        """Wake at the next change of memory.events; reading it ends the last one (kernfs poll).
+
+        What it holds isn't needed, only that it can be read; if not, it is tried again an interval later.
+        """
         self.muted_until_s = NEVER
         if self._events is None:
             return
         try:
             self._events.seek(0)
             self._events.read(256)
-        except OSError:
-            return  # The cgroup is gone; the next look says so.
+        except OSError as error:
+            self.muted_until_s = now_s + self._context.settings.interval_s
+            if error.errno not in GONE_ERRNOS:
+                self.unreadable += 1
+                self._say_deaf(error)
+            return
         self._context.loop.waiter.watch(self._events.fileno(), self, urgent=True)
 
     def _unlisten(self) -> None:
         if self._events is not None:
             self._context.loop.waiter.unwatch(self._events.fileno())
+
+    def _say_deaf(self, error: OSError) -> None:
+        if not self._is_deaf:
+            self._is_deaf = True
+            sentence = f"memory.events can't be read ({error.strerror}): it is looked at by the clock alone"
+            self._context.loop.report.warn(f"{self.name}: {sentence}", self.name)
 
     def _ask_for_invocation(self) -> None:
         try:

@@ -6,16 +6,16 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 # Any: what stands in for a module has what that has.
 
-ERRNOS: Final = tuple(
-    getattr(errno, name)
-    for name in ("EIO", "ENODEV", "ESRCH", "EACCES", "EPERM", "EINTR", "ENOMEM", "EAGAIN", "ENOENT", "EBADF")
-)
+SAY_GONE: Final = ("ENODEV", "ESRCH", "ENOENT")
+ERRORS: Final = ("EIO", "EACCES", "EPERM", "EINTR", "ENOMEM", "EAGAIN", "EBADF")
+"""The others, which say that a reading failed."""
 HUGE_BYTES: Final = 20_000
 
 
@@ -28,6 +28,8 @@ class Breaker:
         self.breaks = False
         self.done: Counter[str] = Counter()
         """How often it gave what: "empty", "EIO"."""
+        self.last: set[str] = set()
+        """What it gave since a test emptied this."""
         self._chance = random.Random(seed)
 
     def reading(self, path: str, text: bytes) -> bytes:
@@ -44,10 +46,13 @@ class Breaker:
             "one byte changed": self._change_one,
             "blank": lambda _: b" \n" * self._chance.randrange(1, 20),
             "twice": lambda text: text + text,
-            "an error": self._fail,
         }
-        way = self._chance.choice(tuple(ways))
+        way = self._chance.choice((*ways, "an error"))
+        if way == "an error":
+            way = self._chance.choice(SAY_GONE + ERRORS)
+            ways[way] = partial(fail, way)
         self.done[way] += 1
+        self.last.add(way)
         return ways[way](text)
 
     def _change_one(self, text: bytes) -> bytes:
@@ -56,9 +61,11 @@ class Breaker:
         at = self._chance.randrange(len(text))
         return text[:at] + bytes((self._chance.randrange(256),)) + text[at + 1 :]
 
-    def _fail(self, _: bytes) -> bytes:
-        number = self._chance.choice(ERRNOS)
-        raise OSError(number, os.strerror(number))
+
+def fail(name: str, _: bytes) -> bytes:
+    """Raises the OSError of this name."""
+    number = getattr(errno, name)
+    raise OSError(number, os.strerror(number))
 
 
 class BreakableFile(io.FileIO):

@@ -17,8 +17,8 @@ from tests.process.leaker import Leaker
 from tests.process.waiting import Output, eventually_or_ended
 
 SOON_S = 30.0
-# Not ESRCH, ENODEV, ENOENT: these say that the target is gone, and are believed.
-ERRNOS = ("EIO", "EACCES", "EINTR", "ENOMEM", "EMFILE", "EAGAIN")
+# The last three say that the target is gone: it is let go, and found again.
+ERRNOS = ("EIO", "EACCES", "EINTR", "ENOMEM", "EMFILE", "EAGAIN", "ESRCH", "ENODEV", "ENOENT")
 WHICH = ("1", "2", "3", "4", "5", "1..3")
 # Not close(2): made to fail it isn't made, so the descriptor would stay, which it never does on Linux.
 ON_THE_WAY = (

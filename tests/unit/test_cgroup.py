@@ -179,18 +179,28 @@ def test_a_number_of_memory_stat_is_found_by_its_whole_key(key: bytes, number: i
     assert stat_bytes(stat, len(stat), key) == number
 
 
-@pytest.mark.parametrize("key", [b"absent", b"anon_thp", b"cut"])
+@pytest.mark.parametrize("key", [b"absent", b"anon_thp", b"below", b"empty", b"cut"])
 def test_a_number_that_memory_stat_does_not_hold_whole_is_an_error(key: bytes) -> None:
-    stat = bytearray(b"\nanon 5\nfile 70\ncut 12")
+    stat = bytearray(b"\nanon 5\nbelow -7\nempty \nfile 70\ncut 12")
     of_another_unit = b"345\nabsent 4\n"
-    with pytest.raises(ValueError, match=r"absent|anon_thp|not found"):
+    said = rf"memory\.stat has no {key.decode()}|{key.decode()} of memory\.stat holds no number"
+    with pytest.raises(ValueError, match=said):
         stat_bytes(stat + of_another_unit, len(stat), key)
 
 
-@pytest.mark.parametrize(
-    ("text", "pids"),
-    [("11\n12\n", [11, 12]), ("11\n12", [11]), ("11\n-12\n0x1\n 13\n99999999\n", [11]), ("", [])],
-)
-def test_only_a_whole_line_is_a_process_of_a_unit(tmp_path: Path, text: str, pids: list[int]) -> None:
-    (tmp_path / "cgroup.procs").write_text(text)
-    assert list(processes_below(tmp_path)) == pids
+@pytest.mark.parametrize("text", ["11\n12", "11\n-12\n", "0x1\n", "11\n 13\n", "99999999\n", "\n", "\0"])
+def test_a_list_of_processes_with_a_line_that_is_no_pid_is_not_taken_for_a_shorter_one(
+    tmp_path: Path, text: str
+) -> None:
+    unit = make_cgroup(tmp_path / "app.service", 0)
+    file = make_cgroup(unit / "inner", 0) / "cgroup.procs"
+    file.write_text(text)
+    with pytest.raises(OSError, match=f"this is no list of PIDs: '{file}'"):
+        list(processes_below(unit))
+
+
+@linux_only
+def test_a_list_of_processes_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").symlink_to("/proc/self/mem")  # EIO at address 0
+    with pytest.raises(OSError, match=r"Input/output error: '.*/cgroup\.procs'"):
+        list(processes_below(tmp_path))

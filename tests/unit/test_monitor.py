@@ -142,6 +142,26 @@ def test_a_target_that_is_gone_is_waited_for(start: Start) -> None:
     assert len(house.log.having("waiting: it stopped")) == 1
 
 
+def test_a_target_that_is_said_to_be_gone_and_is_not_is_measured_again_within_an_interval(
+    start: Start,
+) -> None:
+    house = start("-m 100 -i 60 app.service")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        app = house.make("app.service", 50)
+        (app / "memory.current").unlink()
+        (app / "memory.current").symlink_to(f"/proc/{child.pid}/oom_score")  # ESRCH once it ended
+        house.advance(1)
+        child.kill()
+        child.wait()
+    (app / "memory.current").unlink()
+    use(app, 50 * MIB)
+    house.advance(60)
+    assert house.log.having("waiting: it stopped")
+    house.advance(60)
+    assert house.target("app.service").state is State.OK
+    assert max(house.waiter.waits_s) <= 60
+
+
 def test_a_failure_is_said_once_and_tried_again_until_it_works(start: Start) -> None:
     house = start("-m 100 --restart app.service")
     app = house.make("app.service", 90)

@@ -200,8 +200,6 @@ def test_what_cant_be_read_is_not_called_zero(said: Said) -> None:
     assert target.gauge is not None
     target.gauge.trouble = "Permission denied"
     said.report.began(target)
-    assert not said.log.fields
-    said.report.unreadable(target)
     assert "app.service: its memory can't be read now (Permission denied)" in said.line
 
 

@@ -30,7 +30,7 @@ class Told:
             except BlockingIOError:
                 return found
             sentence = message.removeprefix("STATUS=")
-            found.append(re.sub(r" since \d{4}-\d\d-\d\d \d\d:\d\d$", "", sentence))
+            found.append(re.sub(r" since \d{4}-\d\d-\d\d \d\d:\d\d", "", sentence))
 
 
 Start = Callable[[str], Told]
@@ -99,6 +99,18 @@ def test_the_signals_are_counted(told: Start) -> None:
     signals = len(status.house.manager.asked)
     assert signals >= 3
     assert status.since_last()[-1].endswith(f"; {signals} signals")
+
+
+def test_readings_that_failed_are_counted(told: Start) -> None:
+    status, app = begun(told, "-m 500 -i 2 app.service", 30)
+    status.since_last()
+    (app / "memory.current").write_text("")
+    status.house.advance(6)
+    use(app, 30 * MIB)
+    status.house.advance(2)
+    failed = status.house.target("app.service").unreadable
+    assert failed >= 3
+    assert status.since_last()[-1].endswith(f"(12%), looks every 1.8 s; no signals, {failed} failed readings")
 
 
 def test_another_limit_is_in_the_status_too(told: Start) -> None:

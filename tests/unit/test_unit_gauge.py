@@ -148,6 +148,7 @@ def test_garbage_in_memory_current_is_unreadable_and_no_reading(
 ) -> None:
     (unit / "memory.current").write_bytes(garbage)
     assert gauge.look() is UNREADABLE
+    assert gauge.look_closer() is UNREADABLE
     use(unit, LIMIT + 1)
     assert gauge.look() is OVER
 

@@ -3,6 +3,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,34 @@ def test_where_systemd_doesnt_answer_the_signal_goes_to_the_process_itself(
     assert house.log.having(f"sent SIGUSR1 to process {child.pid} by pidfd (no answer within 1 s)")
 
 
+def test_a_process_that_is_listed_twice_gets_one_signal(start: Start, start_leaker: StartLeaker) -> None:
+    child = start_leaker("memmon-twice", ignore=True)
+    house = start("-m 100 -s USR1 --kill-whom all app.service")
+    house.make("app.service", 101, pids=(child.pid, child.pid))
+    house.manager.failure = BusError(110, "no answer within 1 s")
+    house.advance(1)
+    child.wait_for_signals("SIGUSR1", 1, deadline_s=10)
+    assert house.log.having(f"sent SIGUSR1 to process {child.pid} by pidfd")
+
+
+def test_by_a_broken_list_of_processes_nobody_is_signalled_until_it_is_whole_again(
+    start: Start, start_leaker: StartLeaker
+) -> None:
+    main, worker = start_leaker("memmon-main", ignore=True), start_leaker("memmon-worker", ignore=True)
+    house = start("-m 100 -s USR1 app.service")
+    house.manager.usual = replace(house.manager.usual, main_pid=main.pid)
+    app = house.make("app.service", 101)
+    (app / "cgroup.procs").write_text(f"{worker.pid}\n{main.pid}")
+    house.manager.failure = BusError(110, "no answer within 1 s")
+    house.advance(1)
+    (failed,) = house.log.having("not signalled")
+    assert failed.endswith(f"by pidfd: {app}/cgroup.procs: this is no list of PIDs")
+    (app / "cgroup.procs").write_text(f"{worker.pid}\n{main.pid}\n")
+    house.advance(2)
+    main.wait_for_signals("SIGUSR1", 1, deadline_s=10)
+    assert not worker.lines.count("SIGUSR1")
+
+
 def test_a_bus_that_was_lost_for_hours_is_used_as_soon_as_it_is_back(start: Start) -> None:
     house = start("-m 100 --restart app.service")
     house.make("app.service", 101)
@@ -236,6 +265,23 @@ def test_an_event_of_the_cgroup_is_looked_into_at_once_and_then_muted_for_an_int
     assert not house.waiter.listens_to(target)
     house.advance(2)
     assert house.waiter.listens_to(target)
+
+
+def test_events_that_cannot_be_read_are_counted_said_once_and_tried_again(start: Start) -> None:
+    house = start("-m 100 -i 60 app.service")
+    app = house.make("app.service", 10)
+    (app / "memory.events").unlink()
+    (app / "memory.events").symlink_to("/proc/self/mem")  # EIO at address 0
+    house.advance(300)
+    target = house.target("app.service")
+    assert 4 <= target.unreadable <= 6
+    assert not house.waiter.listens_to(target)
+    (warning,) = house.log.having("warning")
+    said = "memory.events can't be read (Input/output error): it is looked at by the clock alone"
+    assert warning.endswith(said)
+    use(app, 101 * MIB)
+    house.advance(60)
+    assert house.asked
 
 
 @contextmanager
