@@ -205,7 +205,7 @@ class Monitor:
             self._sources_soon_s = 0.0
             return
         if rung is UNREADABLE:
-            self._count_unreadable(target)
+            self._count_unreadable(target, gauge)
             return
         if self._verbose:
             self._report.reading(target)
@@ -236,14 +236,14 @@ class Monitor:
     def _look_closer(self, target: Target, gauge: Gauge) -> Rung:
         rung = gauge.look_closer()
         if rung is UNREADABLE:
-            self._count_unreadable(target)
+            self._count_unreadable(target, gauge)
         return rung
 
-    def _count_unreadable(self, target: Target) -> None:
+    def _count_unreadable(self, target: Target, gauge: Gauge) -> None:
         target.unreadable += 1
         if target.unreadable == 1:
             self._report.unreadable(target)
-        self._status.outdate()
+        self._status.blind(target, gauge)
 
     def _act(self, target: Target, gauge: Gauge, now_s: float) -> None:
         """Ask the target to go, unless it is another one by now or a second reading is within."""

@@ -27,6 +27,7 @@ class Status:
 
     __slots__ = (
         "_due_s",
+        "_is_blind",
         "_ladder",
         "_notifier",
         "_of_rung",
@@ -46,6 +47,7 @@ class Status:
         self._ladder: Ladder | None = None
         self._of_rung: dict[Rung, bytes] = {}
         self._due_s = 0.0
+        self._is_blind = False
         self._told_bytes = _NOTHING
         self.signals = 0
         """How many were sent, or restarts asked for."""
@@ -69,6 +71,7 @@ class Status:
 
     def follow(self, gauge: Gauge, rung: Rung, now_s: float) -> None:
         """The target is on another rung; calls no allocator while that is a cheap one."""
+        self._is_blind = False
         if gauge.ladder is not self._ladder:
             self._prepare(gauge)
         message = self._of_rung.get(rung)
@@ -84,6 +87,15 @@ class Status:
             self._told_bytes = usage_bytes
             self._due_s = now_s + self._settings.interval_s
             self._notifier.tell(self._message(gauge, rung, format_bytes(usage_bytes), usage_bytes))
+
+    def blind(self, target: Target, gauge: Gauge) -> None:
+        """A target's memory can't be read: said at the first of several such looks."""
+        self.outdate()
+        if target is self.target and not self._is_blind:
+            self._is_blind = True
+            self._notifier.tell(
+                status_message(f"{self._name()}its memory can't be read ({gauge.trouble}); {self._counted()}")
+            )
 
     def _prepare(self, gauge: Gauge) -> None:
         self._ladder = gauge.ladder

@@ -101,11 +101,13 @@ def test_the_signals_are_counted(told: Start) -> None:
     assert status.since_last()[-1].endswith(f"; {signals} signals")
 
 
-def test_readings_that_failed_are_counted(told: Start) -> None:
+def test_readings_that_fail_are_said_and_counted(told: Start) -> None:
     status, app = begun(told, "-m 500 -i 2 app.service", 30)
     status.since_last()
     (app / "memory.current").write_text("")
     status.house.advance(6)
+    said = "its memory can't be read (memory.current holds no number); no signals, 1 failed reading"
+    assert status.since_last() == [said]
     use(app, 30 * MIB)
     status.house.advance(2)
     failed = status.house.target("app.service").unreadable
