@@ -106,7 +106,7 @@ SUDO = () if os.geteuid() == 0 else ("sudo",)
 def machine(suite: str, test: str | None) -> Kind:
     """Gives the kind that runs all tests, or that one, in the machine with this Debian.
 
-    An emulated machine waits half of its time, so two of them get through together. It has its own deadline.
+    It has one processor, so two of them go side by side. It has its own deadline.
     """
     selected = ("--test", test) if test is not None else ()
     command = (*SUDO, sys.executable, "tests/vm/machine.py", "--suite", suite, *selected)
@@ -119,7 +119,7 @@ def starved(suite: str) -> Kind:
     It runs alone: beside another machine it takes three times as long, and its rounds are against the clock.
     """
     name = f"starved-{suite}"
-    small = ("--memory", "512", "--results", name)
+    small = ("--memory", "512", "--processors", "2", "--results", name)
     command = (*SUDO, sys.executable, "tests/vm/machine.py", "--suite", suite, *small)
     return Kind(name, (*command, "--", "tests/vm/starved"), against_vm)
 

@@ -17,7 +17,7 @@ def rows(directory: Path) -> list[Row]:
         compiled(source, directory, "-static")
     programs = [f"--add={directory / name}:{IN_VM}/{name}" for name in ("wake", "leak")]
     run = f"PYTHONPATH=/srv/memory-monitor:tests/vm python3 -m tests.bench.in_machine {IN_VM}"
-    command = [sys.executable, "tests/vm/machine.py", *programs, "--run", run]
+    command = [sys.executable, "tests/vm/machine.py", "--processors=2", *programs, "--run", run]
     found: list[Row] = []
     said = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as machine:

@@ -86,6 +86,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="ship this file or directory too (repeatable)",
     )
     parser.add_argument("--memory", metavar="MIB", type=int, default=1536, help="default 1536")
+    # Emulated processors wait for each other whenever one changes what both have mapped. Two machines on two
+    # real ones: 7 min 41 s and 8 min 29 s with one each, 9 min 13 s and 10 min 10 s with two each.
+    parser.add_argument("--processors", metavar="NUMBER", type=int, default=1, help="default 1")
     parser.add_argument(
         "--results",
         metavar="NAME",
@@ -127,6 +130,7 @@ def run_machine(chosen: argparse.Namespace) -> int:
             results=Path(work, "results"),
             console=Path(work, "console"),
             memory_mib=chosen.memory,
+            processors=chosen.processors,
             root_is_kept=chosen.keep_root,
         )
         write_job(machine.job, limited(command, chosen.deadline), package, chosen.add)

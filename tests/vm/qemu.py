@@ -50,6 +50,7 @@ class Machine:
     results: Path
     console: Path
     memory_mib: int
+    processors: int
     root_is_kept: bool
 
     def command(self) -> list[str]:
@@ -59,7 +60,7 @@ class Machine:
             # QEMU ends with this program even if that is killed.
             *("setpriv", "--pdeathsig=KILL", "--"),
             *("qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-display", "none"),
-            *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"),
+            *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.processors)),
             *("-m", f"{self.memory_mib}M", "-no-reboot"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
             *("-append", " ".join(KERNEL_ARGUMENTS)),
