@@ -80,7 +80,8 @@ class NamedProcesses(ABC):
         self._loop = loop
         self._finder = table.finder(self._prefix, settings.interval_s)
         self._said_waiting = False
-        self._cannot_list = False
+        self.failed_searches = 0
+        """How many in a row; when it works again that is said."""
 
     def is_finished(self) -> bool:
         """Never: another process of that name may start at any time."""
@@ -92,11 +93,12 @@ class NamedProcesses(ABC):
         try:
             found = self._finder.find(now_s)
         except (OSError, ValueError) as error:
-            if not self._cannot_list:
-                self._cannot_list = True
+            self.failed_searches += 1
+            if self.failed_searches == 1:
                 self._loop.report.warn(f"{self._name}: processes can't be listed now: {error}")
             return
-        self._cannot_list = False
+        if self.failed_searches:
+            self._say_that_it_works_again()
         if found:
             self._begin_all(self._opened(found), now_s)
         if self._said_waiting is self.has_targets():
@@ -125,6 +127,11 @@ class NamedProcesses(ABC):
             except OSError:
                 self._finder.forget(pid)  # It ended meanwhile; its PID may come again.
         return opened
+
+    def _say_that_it_works_again(self) -> None:
+        failed = "a search" if self.failed_searches == 1 else f"{self.failed_searches:,} searches"
+        self._loop.report.warn(f"{self._name}: processes can be listed again, after {failed} failed")
+        self.failed_searches = 0
 
     def _say_whether_waiting(self) -> None:
         waits = not self.has_targets()

@@ -29,10 +29,12 @@ MUST_COUNT: dict[str, set[str]] = {
     "memory.events": {*ERRORS},
     "cgroup.procs": {*ERRORS, "negative", "blank", "binary", "digits"},
     "statm": {*ERRORS, "empty", "blank", "digits"},
+    "loadavg": {*ERRORS, "empty", "blank"},
 }
 """What can't be taken for a true reading; of memory.events nothing is needed but that it can be read.
 
-The other files of a process say who it is: broken they are those of somebody else, who isn't meant.
+A search for processes that fails is counted, too. The other files of a process say who it is: broken they are
+those of somebody else, who isn't meant.
 """
 LONG_NAME = f"{MINE}-with-a-name-of-more-than-15-bytes"
 
@@ -78,10 +80,10 @@ def begin_to_count(house: House, breaker: Breaker) -> None:
         target.unreadable, target.failure = 0, ""
 
 
-def has_counted(house: House, breaker: Breaker) -> bool:
+def has_counted(house: House, breaker: Breaker, failed_searches: int = 0) -> bool:
     """Whether a broken reading was counted; AssertionError if one had to be and none was."""
     # A list of processes is only read to signal them, which is said to have failed then.
-    counted = any(target.unreadable or target.failure for target in house.targets)
+    counted = bool(failed_searches) or any(target.unreadable or target.failure for target in house.targets)
     # A unit or process that was said to be gone begins anew, and so does its count.
     is_gone = not breaker.last.isdisjoint(SAY_GONE)
     assert counted or is_gone or breaker.last.isdisjoint(MUST_COUNT.get(breaker.name, ())), breaker.last
@@ -99,10 +101,10 @@ def test_of_a_file_of_a_unit(
     victim, bystander = start_leaker("victim", ignore=True), start_leaker("bystander", ignore=True)
     guard, breaker = Guard(victim.pid, bystander.pid), Breaker(name, SEED)
     monkeypatch.setattr(trees, "by_proc", guard.table)
-    for module in (unitgauge, unittarget):
-        monkeypatch.setattr(
-            module, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
-        )
+    monkeypatch.setattr(
+        unitgauge, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
+    )
+    monkeypatch.setattr(unittarget, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(cgroup, "_read_bytes", breakable_whole(breaker))
     house = House(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
     house.manager.failure = BusError(13, "refused")
@@ -163,7 +165,7 @@ def test_of_a_file_of_a_process(
             source._finder.close()
             monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
         look(house)
-        counted += has_counted(house, breaker)
+        counted += has_counted(house, breaker, source.failed_searches)
         if breaker.done.total() >= READINGS:
             break
     breaker.breaks = False

@@ -183,3 +183,26 @@ def test_looking_for_new_processes_goes_along_with_the_looks_at_the_known_ones(
     start_leaker(NAME + "b")
     house.advance(2)
     assert len(house.targets) == 2
+
+
+def test_searches_that_fail_are_said_once_and_counted_when_one_works_again(
+    watch: Callable[..., House],
+) -> None:
+    class Finder:
+        is_broken = True
+
+        def find(self, now_s: float) -> list[int]:
+            if self.is_broken:
+                raise OSError(5, "Input/output error", "/proc/loadavg")
+            return []
+
+    finder = Finder()
+    house = watch("-m 20 -i 1", finder=lambda *_: finder)
+    house.advance(1000)
+    finder.is_broken = False
+    house.advance(10)
+    first, last = house.log.having("warning")
+    assert first.endswith("processes can't be listed now: [Errno 5] Input/output error: '/proc/loadavg'")
+    count = int(last.rpartition("after ")[2].split()[0].replace(",", ""))
+    assert last.endswith("searches failed")
+    assert 600 <= count <= 1001
