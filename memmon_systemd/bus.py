@@ -53,7 +53,7 @@ class Backoff:
     def __init__(self) -> None:
         """Nothing has failed yet."""
         self._pause_s = 0.0
-        self._again_s = float("-inf")
+        self._again_s = 0.0
         self.why = ""
         """What failed last."""
 
@@ -70,7 +70,7 @@ class Backoff:
     def worked(self) -> None:
         """A try worked: the next failure starts from 1 s."""
         self._pause_s = 0.0
-        self._again_s = float("-inf")
+        self._again_s = 0.0
 
 
 class Bus:

@@ -6,7 +6,7 @@ import errno
 from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
-from memmon_systemd.ladder import GONE, OVER, UNREADABLE, Ladder, Rung
+from memmon_systemd.ladder import EXACT, GONE, OVER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric
 
 GONE_ERRNOS: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
@@ -15,7 +15,7 @@ GONE_ERRNOS: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
 class Gauge(ABC):
     """Measures one target and answers with a rung."""
 
-    __slots__ = ("_exact", "ladder", "metric", "trouble", "usage_bytes")
+    __slots__ = ("ladder", "metric", "trouble", "usage_bytes")
 
     def __init__(self, metric: Metric, ladder: Ladder) -> None:
         """A gauge whose rungs are those of `ladder`."""
@@ -25,9 +25,6 @@ class Gauge(ABC):
         """The last measured usage; a cheap look leaves it as it was."""
         self.trouble = ""
         """Why the last sample was `UNREADABLE`, if it was."""
-        self._exact = Rung(ladder.interval_s)
-        # Never followed; but itself would be a cycle, left to the garbage collector.
-        self._exact.next = OVER
 
     @abstractmethod
     def measure(self) -> int:
@@ -54,8 +51,8 @@ class Gauge(ABC):
         self.trouble = ""
         if usage_bytes > self.ladder.limit_bytes:
             return OVER
-        self._exact.wait_s = self.ladder.wait_s(usage_bytes)
-        return self._exact
+        EXACT.wait_s = self.ladder.wait_s(usage_bytes)
+        return EXACT
 
     def _failed(self, error: Exception) -> Rung:
         if isinstance(error, OSError) and error.errno in GONE_ERRNOS:
@@ -96,8 +93,8 @@ class ProcessGauge(Gauge):
             except OSError:
                 return self.look_closer()
             if most_bytes <= self.ladder.limit_bytes * 3 // 4:
-                self._exact.wait_s = self.ladder.wait_s(most_bytes)
-                return self._exact
+                EXACT.wait_s = self.ladder.wait_s(most_bytes)
+                return EXACT
         return self.look_closer()
 
     def measure(self) -> int:

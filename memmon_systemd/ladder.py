@@ -44,6 +44,11 @@ class Rung:
         self.bound = digits + b"\xff"
 
 
+EXACT: Final = Rung(0.0)
+"""Within the limit, by the exact headroom: `wait_s` is that of the last look, of whichever target.
+
+One for all, for one look is over before the next begins: 110 bytes less for each target.
+"""
 OVER: Final = Rung(0.0)
 """The usage is strictly above the limit."""
 GONE: Final = Rung(0.0)

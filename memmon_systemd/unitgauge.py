@@ -41,8 +41,6 @@ class UnitGauge(Gauge):
     __slots__ = (
         "_current_file",
         "_first",
-        "_readinto",
-        "_seek",
         "_stat_file",
         "_swap_file",
     )
@@ -51,8 +49,6 @@ class UnitGauge(Gauge):
         """Open the files below `directory`; OSError where there is no memory.current."""
         super().__init__(metric, ladder)
         self._current_file = open_file(directory, "memory.current")
-        self._seek = self._current_file.seek
-        self._readinto = self._current_file.readinto
         self._stat_file: io.FileIO | None = None
         self._swap_file: io.FileIO | None = None
         try:
@@ -73,8 +69,8 @@ class UnitGauge(Gauge):
     def look(self) -> Rung:
         """The rung of this moment, by memory.current alone where that settles it."""
         try:
-            self._seek(0)
-            length = self._readinto(_CURRENT)
+            self._current_file.seek(0)
+            length = self._current_file.readinto(_CURRENT)
         except OSError as error:
             return self._failed(error)
         if not length or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
@@ -89,8 +85,8 @@ class UnitGauge(Gauge):
 
     def measure(self) -> int:
         """The metric now, in bytes."""
-        self._seek(0)
-        length = self._readinto(_CURRENT) or 0  # None: EAGAIN
+        self._current_file.seek(0)
+        length = self._current_file.readinto(_CURRENT) or 0  # None: EAGAIN
         usage_bytes = cgroup.line_number(_CURRENT[:length], "memory.current")
         if self._stat_file is not None:
             usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,13 +14,14 @@ from memmon_systemd.gauge import GONE_ERRNOS, Gauge
 from memmon_systemd.policy import State
 from memmon_systemd.settings import Settings, Share
 from memmon_systemd.source import Loop
-from memmon_systemd.systemd import Invocation, Manager
-from memmon_systemd.target import NEVER, Outcome, Target
-from memmon_systemd.unitgauge import UnitGauge, open_file, open_sum_gauge, open_unit_gauge, unit_ladder
+from memmon_systemd.systemd import Invocation, Manager, Unit
+from memmon_systemd.target import NEVER, NO_DESCRIPTOR, Outcome, Target
+from memmon_systemd.unitgauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_ladder
 
 DEFAULT_REPEAT_S: Final = 90.0
 """Where the unit has no TimeoutStopSec= or an unlimited one: systemd's own default for it."""
 _FILE_TRIES: Final = 10
+_EVENTS_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,6 @@ class UnitTarget(Target):
     __slots__ = (
         "_asked_in_vain",
         "_backoff",
-        "_bus_unit",
         "_context",
         "_events",
         "_invocation",
@@ -67,10 +67,9 @@ class UnitTarget(Target):
         self._context = context
         self._on_gone = on_gone
         self._on_event = on_event
-        self._bus_unit = context.manager.unit(name)
         self._backoff = Backoff()
         self._invocation = Invocation()
-        self._events: io.FileIO | None = None
+        self._events = NO_DESCRIPTOR
         self._tries = 0
         self._asked_in_vain = False
         self._is_deaf = False
@@ -87,6 +86,11 @@ class UnitTarget(Target):
     def awaits_files(self) -> bool:
         """Whether its cgroup is there and memory.current isn't, yet."""
         return self.found is None and self._tries > 0
+
+    @property
+    def _bus_unit(self) -> Unit:
+        """It on the bus: made when it is asked for, which is 160 bytes less to keep."""
+        return self._context.manager.unit(self.name)
 
     def try_begin(self, found: Found, now_s: float) -> None:
         """Measure the invocation whose cgroup was found; without its files yet, try again later.
@@ -105,7 +109,7 @@ class UnitTarget(Target):
         gauge.look_closer()
         self.begin(gauge, now_s)
         if isinstance(gauge, UnitGauge):
-            self._events = open_file(found.directory, "memory.events")
+            self._open_events(found)
             self.listen(now_s)
         self._context.loop.report.began(self)
 
@@ -128,10 +132,12 @@ class UnitTarget(Target):
     def lost(self, now_s: float) -> None:
         """The cgroup is gone: close what belongs to it, and wait for the next."""
         self._unlisten()
-        for held in (self.gauge, self._events):
-            if held is not None:
-                held.close()
-        self.gauge = self._events = self.found = None
+        if self.gauge is not None:
+            self.gauge.close()
+        if self._events != NO_DESCRIPTOR:
+            os.close(self._events)
+        self._events = NO_DESCRIPTOR
+        self.gauge = self.found = None
         self._is_deaf = False
         self.look_at(NEVER)
         self.muted_until_s = NEVER
@@ -184,24 +190,31 @@ class UnitTarget(Target):
         What it holds isn't needed, only that it can be read; if not, it is tried again an interval later.
         """
         self.muted_until_s = NEVER
-        if self._events is None:
+        if self._events == NO_DESCRIPTOR:
             return
         try:
-            self._events.seek(0)
-            self._events.read(256)
+            os.pread(self._events, _EVENTS_BYTES, 0)
         except OSError as error:
             self.muted_until_s = now_s + self._context.settings.interval_s
-            if error.errno not in GONE_ERRNOS:
-                self.unreadable += 1
-                self._say_deaf(error)
+            self._count_deaf(error)
             return
-        self._context.loop.waiter.watch(self._events.fileno(), self, urgent=True)
+        self._context.loop.waiter.watch(self._events, self, urgent=True)
 
     def _unlisten(self) -> None:
-        if self._events is not None:
-            self._context.loop.waiter.unwatch(self._events.fileno())
+        if self._events != NO_DESCRIPTOR:
+            self._context.loop.waiter.unwatch(self._events)
 
-    def _say_deaf(self, error: OSError) -> None:
+    def _open_events(self, found: Found) -> None:
+        try:
+            self._events = os.open(f"{found.path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self._count_deaf(error)
+
+    def _count_deaf(self, error: OSError) -> None:
+        """Count a failed reading of memory.events, and say the first; that the cgroup is gone, a look finds."""
+        if error.errno in GONE_ERRNOS:
+            return
+        self.unreadable += 1
         if not self._is_deaf:
             self._is_deaf = True
             sentence = f"memory.events can't be read ({error.strerror}): it is looked at by the clock alone"

@@ -284,6 +284,21 @@ def test_events_that_cannot_be_read_are_counted_said_once_and_tried_again(start:
     assert house.asked
 
 
+def test_a_unit_whose_events_cannot_be_opened_is_looked_at_by_the_clock(start: Start) -> None:
+    house = start("-m 100 -i 60 app.service")
+    app = house.make("app.service", 10)
+    (app / "memory.events").unlink()
+    (app / "memory.events").symlink_to("memory.events")  # ELOOP
+    house.advance(1)
+    assert house.target("app.service").unreadable == 1
+    (warning,) = house.log.having("warning")
+    said = "can't be read (Too many levels of symbolic links): it is looked at by the clock alone"
+    assert warning.endswith(f"memory.events {said}")
+    use(app, 101 * MIB)
+    house.advance(60)
+    assert house.asked
+
+
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     lowest_free = os.dup(0)
@@ -321,7 +336,6 @@ def test_a_limit_that_changes_moves_a_threshold_that_is_a_share_of_it(
     house.advance(0.1)
     assert len(house.asked) == asked
     assert len(house.log.having("the limit is 80 MiB now")) == asked
-
 
 
 def test_a_limit_that_is_set_while_its_unit_is_taken_up_is_followed(
