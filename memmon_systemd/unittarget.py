@@ -211,7 +211,7 @@ class UnitTarget(Target):
             self._count_deaf(error)
 
     def _count_deaf(self, error: OSError) -> None:
-        """Count a failed reading of memory.events, and say the first; that the cgroup is gone a look finds."""
+        """Count a failed reading of memory.events, and say the first; that it is gone a look finds."""
         if error.errno in GONE_ERRNOS:
             return
         self.unreadable += 1
