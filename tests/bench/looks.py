@@ -1,6 +1,5 @@
 """What a look costs: CPU per wake-up beside programs that only sleep, and system calls."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -155,7 +154,7 @@ def prefix_rows(directory: Path, program: Path, wake: Path) -> list[Row]:
 
 
 def _among(inside: Path, count: int, namespace: PidNamespace, crowd: Crowd, wake: Path) -> list[Row]:
-    scan_us = _scan_us(namespace)
+    scan = _scan_us(namespace)
     what = f"{count:,} processes"
     with (
         monitor(inside, "-m", "100", "-i", str(STEP_S), NAME, namespace=namespace) as quiet,
@@ -168,10 +167,10 @@ def _among(inside: Path, count: int, namespace: PidNamespace, crowd: Crowd, wake
         look_us = wake_up.median * per_interval
         calls = system_calls_per_wake(quiet.pid, TRACED_WAKES)
     each = ", ".join(f"{name} {number:.2f}" for name, number in sorted(calls.items()))
-    ratio = scan_us / look_us
+    ratio = scan.median / look_us
     bar = LEAST_SCAN_RATIO if count == PROCESS_COUNTS[-1] else None
-    against = f"1/{ratio:.0f} ({scan_us / 1000:.1f} ms)"
-    how = "a scan: the name of each process read once, least of 9; both in CPU time"
+    against = f"1/{ratio:.0f} ({scan.text(' µs', 0)})"
+    how = f"a program that reads the name of each process every {STEP_S} s; each with its wake-ups"
     rows = [
         Row(
             f"CPU of a quiet look, {what}",
@@ -192,15 +191,13 @@ def _among(inside: Path, count: int, namespace: PidNamespace, crowd: Crowd, wake
     return [*rows, _churned(inside, what, namespace, crowd)]
 
 
-def _scan_us(namespace: PidNamespace) -> float:
-    with namespace.births():
-        done = subprocess.run(
-            [*namespace.prefix(Path.cwd()), sys.executable, "-c", READS_EVERY_NAME],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    return min(map(float, done.stdout.split()[1:])) * 1e6
+def _scan_us(namespace: PidNamespace) -> Spread:
+    """The wake-ups of a program that scans; not beside the monitor, whose caches it would empty."""
+    command = (sys.executable, "-c", READS_EVERY_NAME, f"{STEP_S * 1000:g}")
+    with running(*command, namespace=namespace) as scanner:
+        time.sleep(1.0)  # It has started.
+        (scan,) = cpu_us_per_wake((scanner,), WINDOWS, 4.0)
+        return scan
 
 
 def _churned(inside: Path, what: str, namespace: PidNamespace, crowd: Crowd) -> Row:

@@ -25,18 +25,16 @@ ONLY_WAKES: Final = "import select, sys\npoll = select.poll()\nwhile True: poll.
 
 # What a look costs that reads the name of every process, as a search by psutil or a shell script does.
 READS_EVERY_NAME: Final = """
-import time
+import select, sys
 from memmon_systemd import proc
-def scan():
-    begun = time.process_time()
+poll = select.poll()
+while True:
     for pid in proc.pids():
         try:
             proc.read(f"/proc/{pid}/comm", 64)
         except OSError:
             pass
-    return time.process_time() - begun
-scan()
-print("scan", *(scan() for _ in range(9)), flush=True)
+    poll.poll(float(sys.argv[1]))
 """
 
 # What is written in an afternoon: psutil in a loop.
