@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from memmon_systemd.thrift import import_without
+from memmon_systemd.imports import import_without
 
 import_without("inspect", "dataclasses")
 import_without("ipaddress", "urllib.parse")

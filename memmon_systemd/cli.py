@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from memmon_systemd.formatting import one_line
+from memmon_systemd.imports import forget
+from memmon_systemd.output.sink import guard_standard_descriptors
 from memmon_systemd.settings import Settings, UsageError
-from memmon_systemd.sink import guard_standard_descriptors
-from memmon_systemd.thrift import forget
-from memmon_systemd.words import one_line
 
 _PARSERS_MODULES = ("memmon_systemd.arguments", "argparse", "gettext", "locale")
 
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.check or settings.once:
         _die_of_signals()
     # Imported here: what these take is what the parser has given back.
-    from memmon_systemd.run import run
-    from memmon_systemd.targets import StartError
+    from memmon_systemd.app import run
+    from memmon_systemd.sources import StartError
 
     try:
         return run(settings, os.environ)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from memmon_systemd.words import format_bytes, format_seconds, one_line
+from memmon_systemd.formatting import format_bytes, format_seconds, one_line
 
 SHORTEST_WAIT_S = 0.01
 LONGEST_TIME_S = 365.25 * 86400

@@ -45,29 +45,29 @@ def nothing(*_: object) -> None:
 
 
 def no_rehearsal() -> None:
-    from memmon_systemd import settle
+    from memmon_systemd.resident import lock as settle
 
     real: Callable[..., object] = settle.settle
     replace(settle, "settle", lambda libc, _, **options: real(libc, nothing, **options))
 
 
 def no_reserve() -> None:
-    from memmon_systemd import settle
-    from memmon_systemd.libc import Libc
+    from memmon_systemd.linux.libc import Libc
+    from memmon_systemd.resident import lock as settle
 
     replace(settle, "Reserve", nothing)
     replace(Libc, "keep_freed_memory", lambda _: True)
 
 
 def no_lock() -> None:
-    from memmon_systemd.libc import Libc
+    from memmon_systemd.linux.libc import Libc
 
     replace(Libc, "lock_memory", nothing)
     replace(Libc, "lock_range", nothing)
 
 
 def evicted_start_up() -> None:
-    from memmon_systemd import settle
+    from memmon_systemd.resident import lock as settle
 
     real: Callable[..., object] = settle.settle
 
@@ -95,7 +95,7 @@ def evict_this_process() -> None:
 
 
 def plants(plant: Callable[[], None]) -> None:
-    from memmon_systemd.unitgauge import UnitGauge
+    from memmon_systemd.units.gauge import UnitGauge
 
     real: Callable[[Any], Any] = UnitGauge.look
 
@@ -113,7 +113,7 @@ def plant_page() -> None:
 
 
 def units_in(directory: str) -> None:
-    from memmon_systemd import cgroup
+    from memmon_systemd.linux import cgroup
 
     hierarchy = cgroup.Hierarchy(Path(directory), memory=True)
     replace(cgroup, "find_hierarchy", lambda: hierarchy)
@@ -124,7 +124,7 @@ def clock_times(times_text: str) -> None:
     times, real_clock = float(times_text), time.monotonic
     origin_s = real_clock()
     replace(time, "monotonic", lambda: origin_s + (real_clock() - origin_s) * times)
-    from memmon_systemd.target import Waiter
+    from memmon_systemd.monitor.target import Waiter
 
     real_wait: Callable[..., bool] = Waiter.wait
     replace(Waiter, "wait", lambda self, longest_s, clock: real_wait(self, longest_s / times, clock))

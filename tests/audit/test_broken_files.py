@@ -9,10 +9,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from memmon_systemd import cgroup, finder, proc, unitgauge, unittarget
-from memmon_systemd.bus import BusError
-from memmon_systemd.prefix import PrefixSource
-from memmon_systemd.processes import Process, ProcessTable, by_proc
+from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.processes import linux as finder
+from memmon_systemd.processes.source import PrefixSource
+from memmon_systemd.processes.table import Process, ProcessTable, by_proc
+from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.units import gauge as unitgauge
+from memmon_systemd.units import target as unittarget
 from tests.audit.breaking import ERRORS, SAY_GONE, BreakableFile, BreakableOs, Breaker, breakable_whole
 from tests.audit.counting import IN_MEMORY
 from tests.audit.units import Record

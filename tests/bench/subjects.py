@@ -26,7 +26,7 @@ ONLY_WAKES: Final = "import select, sys\npoll = select.poll()\nwhile True: poll.
 # What a look costs that reads the name of every process, as a search by psutil or a shell script does.
 READS_EVERY_NAME: Final = """
 import select, sys
-from memmon_systemd import proc
+from memmon_systemd.linux import proc
 poll = select.poll()
 while True:
     for pid in proc.pids():

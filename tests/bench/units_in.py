@@ -6,7 +6,8 @@
 import sys
 from pathlib import Path
 
-from memmon_systemd import cgroup, cli
+from memmon_systemd import cli
+from memmon_systemd.linux import cgroup
 
 
 def main() -> int:

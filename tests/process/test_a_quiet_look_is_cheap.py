@@ -21,7 +21,7 @@ MANY_LOOKS = 500
 # What a look would cost that reads every name: CPU seconds of the best of five.
 FULL_SCAN = """
 import time
-from memmon_systemd import proc
+from memmon_systemd.linux import proc
 def scan():
     begun = time.process_time()
     found = [pid for pid in proc.pids() if proc.read(f"/proc/{pid}/comm", 64).startswith(b"nobody")]

@@ -61,7 +61,7 @@ def test_a_monitor_that_has_just_begun_to_start_ends_with_status_0(
 ) -> None:
     talkative = (sys.executable, "-v", "-m", "memmon_systemd")  # says each import: a view into the start
     monitor = start_monitor("-m", "100", f"{MINE}-none", command=talkative)
-    monitor.wait_for_line("import 'memmon_systemd.notify'", 10)
+    monitor.wait_for_line("import 'memmon_systemd.output.notify'", 10)
     end(monitor, number)
     assert "Traceback (most recent call last):" not in monitor.lines
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd import proc
-from memmon_systemd.finder import FULL_SCAN_S, YOUNG_S, Finder
+from memmon_systemd.linux import proc
+from memmon_systemd.processes.linux import FULL_SCAN_S, YOUNG_S, Finder
 from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.proc import LinuxProcess, read_stat
+from memmon_systemd.linux.proc import LinuxProcess, read_stat
 from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.namespace import PidNamespace, inner_pid
@@ -29,7 +29,7 @@ LEFT_OUT = "is left out: it is memory-monitor itself or runs it"
 # Holds a process whose PID then becomes another one's: both have the same name.
 REUSE = """
 import os, signal, time
-from memmon_systemd.proc import LinuxProcess
+from memmon_systemd.linux.proc import LinuxProcess
 
 def birth():
     pid = os.fork()

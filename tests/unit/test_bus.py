@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.bus import Backoff, BusError, _await_greeting, _socket_address
+from memmon_systemd.systemd.bus import Backoff, BusError, _await_greeting, _socket_address
 
 LISTENING_S = 10.0
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.gauge import Gauge
-from memmon_systemd.ladder import Ladder
-from memmon_systemd.notify import Notifier
-from memmon_systemd.policy import State
-from memmon_systemd.report import Event, Report
+from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.report import Event, Report
+from memmon_systemd.monitor.schedule import Ladder
+from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Metric
-from memmon_systemd.target import Outcome, Target
 from tests.unit.trees import Log
 
 CATALOG = Path(__file__).parents[2] / "units" / "memory-monitor.catalog"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cgroup import (
+from memmon_systemd.linux.cgroup import (
     Hierarchy,
     contains,
     control_group_of,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.check import judge
-from memmon_systemd.checkfacts import Case, Checked, Id, Level, Missing, Resolved
-from memmon_systemd.checkjson import FORM, as_json
+from memmon_systemd.check.command import judge
+from memmon_systemd.check.facts import Case, Checked, Id, Level, Missing, Resolved
+from memmon_systemd.check.json_form import FORM, as_json
 from tests.unit.test_check_rules import HEALTHY, MACHINE, PROCESS, levels_seen, restart
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.checkfacts import Bound, CgroupKind
-from memmon_systemd.checkmachine import RunningMonitor, read_machine, running_monitors
-from memmon_systemd.checkunits import tightest_bound
-from memmon_systemd.dispositions import disposition
-from memmon_systemd.restarts import Disposition
+from memmon_systemd.check.facts import Bound, CgroupKind
+from memmon_systemd.check.read_machine import RunningMonitor, read_machine, running_monitors
+from memmon_systemd.check.read_signal import disposition
+from memmon_systemd.check.read_unit import tightest_bound
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.systemd.restart_rules import Disposition
 from tests.unit.trees import linux_only
 
 pytestmark = linux_only
@@ -59,7 +59,7 @@ def test_the_kind_of_cgroups_is_that_of_the_mounts(
 def test_a_proc_that_hides_processes_is_told_to_those_who_dont_see_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, hides: str
 ) -> None:
-    monkeypatch.setattr("memmon_systemd.checkmachine._may_trace", lambda: False)
+    monkeypatch.setattr("memmon_systemd.check.read_machine._may_trace", lambda: False)
     mountinfo = tmp_path / "mountinfo"
     mountinfo.write_text(f"22 1 0:20 / /proc rw,nosuid - proc proc {options}\n")
     assert read_machine(str(mountinfo)).hidepid == hides

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.check import exit_status, judge
-from memmon_systemd.checkfacts import SWAP, Bound, Case, Checked, Missing, Resolved, Target
-from memmon_systemd.checkreport import as_text, missing_line
+from memmon_systemd.check.command import exit_status, judge
+from memmon_systemd.check.facts import SWAP, Bound, Case, Checked, Missing, Resolved, Target
+from memmon_systemd.check.text import as_text, missing_line
 from tests.unit.test_check_rules import HEALTHY, MACHINE, MIB, PROCESS, UNIT, facts, reads, restart
 
 

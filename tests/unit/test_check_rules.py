@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.check import judge
-from memmon_systemd.checkfacts import (
+from memmon_systemd.check.command import judge
+from memmon_systemd.check.facts import (
     SWAP,
     Bound,
     Case,
@@ -20,9 +20,9 @@ from memmon_systemd.checkfacts import (
     Rights,
     Target,
 )
-from memmon_systemd.restarts import Disposition, ExitSet, RestartRules
+from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import Metric
-from memmon_systemd.unitproperties import ServiceProperties, UnitProperties
+from memmon_systemd.systemd.restart_rules import Disposition, ExitSet, RestartRules
 
 MIB = 1 << 20
 UNIT = "myapp.service"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.gauge import Gauge, ProcessGauge
-from memmon_systemd.ladder import GONE, UNREADABLE, Ladder, Rung
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.monitor.gauge import Gauge, ProcessGauge
+from memmon_systemd.monitor.schedule import GONE, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric
-from memmon_systemd.unitgauge import open_sum_gauge
+from memmon_systemd.units.gauge import open_sum_gauge
 from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 
 LADDER = Ladder.climb(1000, 2.0, None)

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memmon_systemd.ladder import NEARER, SHORTEST_WAIT_S, Ladder, Rung
+from memmon_systemd.monitor.schedule import NEARER, SHORTEST_WAIT_S, Ladder, Rung
 
 ROUNDING = 1 + 1e-9
 """Of floats; a byte more comes from readings, which are whole bytes."""

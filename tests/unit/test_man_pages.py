@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import _parser
-from memmon_systemd.policy import State
-from memmon_systemd.report import Event
+from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.report import Event
 from memmon_systemd.settings import KillWhom, Metric, NameKind
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_the_page_lists_the_states_and_the_events_that_there_are() -> None:
 
 
 def test_the_page_lists_the_fields_of_the_journal_that_there_are() -> None:
-    source = (ROOT / "memmon_systemd" / "report.py").read_text()
+    source = (ROOT / "memmon_systemd" / "monitor" / "report.py").read_text()
     listed = re.findall(r"^(\*\*[A-Z_, *]+\*\*)$", section(COMMAND, "LOG"), re.MULTILINE)
     assert set(re.findall(r"[A-Z_]+", " ".join(listed))) == set(re.findall(r'\("([A-Z_]+)", ', source))
 

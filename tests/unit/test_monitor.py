@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from memmon_systemd.bus import BusError
-from memmon_systemd.monitor import OnceResult
-from memmon_systemd.policy import State
+from memmon_systemd.monitor.loop import OnceResult
+from memmon_systemd.monitor.policy import State
+from memmon_systemd.systemd.bus import BusError
 from tests.unit.trees import MIB, House, linux_only, use
 
 pytestmark = linux_only

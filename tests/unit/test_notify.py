@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from memmon_systemd.notify import Notifier
+from memmon_systemd.output.notify import Notifier
 
 # A Notifier lives as long as its process, so it has nothing that closes its socket.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

@@ -1,6 +1,6 @@
 import pytest
 
-from memmon_systemd.policy import State, Step, decide
+from memmon_systemd.monitor.policy import State, Step, decide
 
 WITHIN, OVER = False, True
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.cgroup import Hierarchy, physical_bytes
-from memmon_systemd.prefix import PrefixSource
-from memmon_systemd.processes import ProcessTable, by_proc, by_psutil
+from memmon_systemd.linux.cgroup import Hierarchy, physical_bytes
+from memmon_systemd.processes.source import PrefixSource
+from memmon_systemd.processes.table import ProcessTable, by_proc, by_psutil
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, House, linux_only
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from memmon_systemd.processes import Process, ProcessTable, by_proc, by_psutil
+from memmon_systemd.processes.table import Process, ProcessTable, by_proc, by_psutil
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, linux_only
 

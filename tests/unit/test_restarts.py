@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from memmon_systemd.restarts import (
+from memmon_systemd.systemd.restart_rules import (
     Disposition,
     Down,
     End,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
 from memmon_systemd.settings import (
     KillWhom,
     Metric,
@@ -23,7 +24,6 @@ from memmon_systemd.settings import (
     parse_threshold,
     parse_time,
 )
-from memmon_systemd.words import format_bytes, format_seconds, one_line, signal_name
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MOST_BYTES = (1 << 63) - 1

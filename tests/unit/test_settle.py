@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from memmon_systemd.libc import Libc
-from memmon_systemd.settle import settle
+from memmon_systemd.linux.libc import Libc
+from memmon_systemd.resident.lock import settle
 from tests.unit.trees import linux_only
 
 pytestmark = linux_only

@@ -19,7 +19,7 @@ from types import FrameType
 
 import pytest
 
-from memmon_systemd.sink import JournalSink, Sink, StreamSink, open_sink
+from memmon_systemd.output.sink import JournalSink, Sink, StreamSink, open_sink
 
 # A sink lives as long as its process, so it has nothing that closes what it opened.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -497,7 +497,7 @@ def test_a_terminal_of_another_user_that_is_filled_by_odd_lengths_never_blocks(
 
 GUARD = """
 import os, sys
-from memmon_systemd.sink import guard_standard_descriptors, open_sink
+from memmon_systemd.output.sink import guard_standard_descriptors, open_sink
 guard_standard_descriptors()
 result = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 sink = open_sink({})

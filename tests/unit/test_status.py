@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.notify import Notifier
+from memmon_systemd.output.notify import Notifier
 from tests.unit.trees import MIB, House, linux_only, use
 
 pytestmark = linux_only

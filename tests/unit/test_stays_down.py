@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import memmon_systemd
-from memmon_systemd.bus import BusError
-from memmon_systemd.restarts import ExitSet, RestartRules
-from memmon_systemd.staysdown import warn_of_what_stays_down
-from memmon_systemd.targets import Resolver, Systemd
+from memmon_systemd.sources import Resolver, Systemd
+from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.systemd.restart_rules import ExitSet, RestartRules
+from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 from tests.unit.trees import House, linux_only
 
 pytestmark = linux_only
@@ -85,11 +85,11 @@ def test_a_service_manager_that_doesnt_answer_is_said(start: Start) -> None:
 def test_what_only_this_needs_is_given_back_before_the_monitor_settles(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("staysdown", "restarts")
+    names = ("units.restart_warning", "systemd.restart_rules")
     for name in names:  # Put back after this test, which is one process with the others.
         module = importlib.import_module(f"memmon_systemd.{name}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(memmon_systemd, name, module)
+        monkeypatch.setattr(sys.modules[module.__package__ or ""], name.partition(".")[2], module)
     house = start("-m 50 app.service")
     house.manager.restarts["app.service"] = RestartRules("no")
     resolver = Resolver(house.settings, {}, house.loop)

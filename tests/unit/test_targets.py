@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from memmon_systemd import targets
+from memmon_systemd import sources as targets
 from memmon_systemd.arguments import parse
-from memmon_systemd.bus import BusError
-from memmon_systemd.owner import OwnerSource
-from memmon_systemd.prefix import PrefixSource
+from memmon_systemd.monitor.source import Source
+from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.settings import NameKind, UsageError
-from memmon_systemd.source import Source
-from memmon_systemd.targets import Meaning, Resolver, StartError, Systemd, check_options, connect
-from memmon_systemd.units import UnitWatch
+from memmon_systemd.sources import Meaning, Resolver, StartError, Systemd, check_options, connect
+from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.units.owner import OwnerSource
+from memmon_systemd.units.watch import UnitWatch
 from tests.unit.trees import House, linux_only
 
 pytestmark = linux_only
@@ -187,6 +187,6 @@ def test_a_users_bus_that_is_slow_is_no_wrong_usage(
     def no_manager(*_: object) -> None:
         raise BusError(number, "no answer within 5 s")
 
-    monkeypatch.setattr("memmon_systemd.systemd.Manager", no_manager)
+    monkeypatch.setattr("memmon_systemd.systemd.manager.Manager", no_manager)
     with pytest.raises(error):
         connect(house.settings, {}, None, house.loop)

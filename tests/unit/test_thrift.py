@@ -31,7 +31,7 @@ if sys.version_info < (3, 13):  # Since then dataclasses needs it for every clas
 def test_inspect_is_given_back_and_dataclasses_finds_it_again() -> None:
     code = """\
 import memmon_systemd.run, dataclasses
-from memmon_systemd.thrift import forget_inspect
+from memmon_systemd.imports import forget_inspect
 forget_inspect()
 import sys
 assert not sys.modules.keys() & {"inspect", "ast", "dis"}

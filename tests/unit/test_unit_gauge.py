@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memmon_systemd.arguments import parse
-from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.ladder import GONE, NEARER, OVER, UNREADABLE, Ladder, Rung
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.monitor.schedule import GONE, NEARER, OVER, UNREADABLE, Ladder, Rung
 from memmon_systemd.settings import Metric
-from memmon_systemd.unitgauge import UnitGauge, unit_ladder
+from memmon_systemd.units.gauge import UnitGauge, unit_ladder
 from tests.unit.trees import MIB, linux_only, make_cgroup, use
 
 LIMIT = 1000

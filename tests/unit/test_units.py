@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd import cgroup
-from memmon_systemd.bus import BusError
-from memmon_systemd.owner import OwnerSource
-from memmon_systemd.policy import State
-from memmon_systemd.processes import by_proc
-from memmon_systemd.slicewatch import SliceWatch
+from memmon_systemd.linux import cgroup
+from memmon_systemd.monitor.policy import State
+from memmon_systemd.processes.table import by_proc
+from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.units.owner import OwnerSource
+from memmon_systemd.units.slice_watch import SliceWatch
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, House, linux_only, use
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from memmon_systemd.bus import BusError
+from memmon_systemd.systemd.bus import BusError
 from tests.unit.trees import House, linux_only
 
 pytestmark = linux_only

@@ -13,21 +13,21 @@ from typing import Final, cast
 
 import pytest
 
-from memmon_systemd.act import UnitActor
 from memmon_systemd.arguments import parse
-from memmon_systemd.cgroup import Hierarchy
-from memmon_systemd.libc import Libc
-from memmon_systemd.monitor import Monitor
-from memmon_systemd.notify import Notifier
-from memmon_systemd.processes import by_proc
-from memmon_systemd.report import Report
-from memmon_systemd.restarts import RestartRules
-from memmon_systemd.slicewatch import SliceWatch
-from memmon_systemd.source import Loop, Source
-from memmon_systemd.systemd import Invocation, Manager, Unit
-from memmon_systemd.target import NO_DESCRIPTOR, Clock, Roster, Target, Waiter, Wakeable
-from memmon_systemd.units import UnitWatch
-from memmon_systemd.unittarget import UnitContext, UnitTarget
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.linux.libc import Libc
+from memmon_systemd.monitor.loop import Monitor
+from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.source import Loop, Source
+from memmon_systemd.monitor.target import NO_DESCRIPTOR, Clock, Roster, Target, Waiter, Wakeable
+from memmon_systemd.output.notify import Notifier
+from memmon_systemd.processes.table import by_proc
+from memmon_systemd.systemd.manager import Invocation, Manager, Unit
+from memmon_systemd.systemd.restart_rules import RestartRules
+from memmon_systemd.units.signaller import UnitActor
+from memmon_systemd.units.slice_watch import SliceWatch
+from memmon_systemd.units.target import UnitContext, UnitTarget
+from memmon_systemd.units.watch import UnitWatch
 
 MIB: Final = 1 << 20
 NO_PROCESS: Final = 1 << 22

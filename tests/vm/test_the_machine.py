@@ -67,6 +67,10 @@ def test_the_journal_tells_who_logged() -> None:
     assert "hello from a unit" in said.splitlines()
 
 
+def modules_below(package: Path) -> dict[Path, str]:
+    return {path.relative_to(package): path.read_text() for path in package.rglob("*.py")}
+
+
 def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
     state = ("dpkg-query", "--show", "--showformat=${db:Status-Status}")
     assert output_of(*state, "memory-monitor") == "installed"
@@ -75,9 +79,9 @@ def test_what_is_installed_is_the_debian_package_of_this_tree() -> None:
     where = "import memmon_systemd; print(memmon_systemd.__path__[0])"
     installed = Path(output_of("python3", "-P", "-c", where))
     assert installed == Path("/usr/lib/python3/dist-packages/memmon_systemd")
-    sources = {path.name: path.read_text() for path in (REPO / "memmon_systemd").glob("*.py")}
+    sources = modules_below(REPO / "memmon_systemd")
     assert len(sources) > 20
-    assert {path.name: path.read_text() for path in installed.glob("*.py")} == sources
+    assert modules_below(installed) == sources
     unit = Path("/usr/lib/systemd/system/memory-monitor@.service")
     assert unit.read_text() == (REPO / "units" / unit.name).read_text()
     assert output_of("/usr/bin/memory-monitor", "--version").startswith("memory-monitor ")

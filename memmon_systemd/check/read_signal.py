@@ -1,0 +1,31 @@
+"""What a process does with a signal, by the masks in /proc/PID/status (proc(5))."""
+
+from __future__ import annotations
+
+from memmon_systemd.linux import proc
+from memmon_systemd.systemd.restart_rules import Disposition
+
+_MOST_BYTES = 65536
+"""The list of groups comes before the masks, and may be long."""
+
+
+def disposition(pid: int, signal_number: int) -> Disposition:
+    """What process `pid` does with a signal; UNKNOWN where there is none, or its file can't be read."""
+    try:
+        lines = proc.read(f"/proc/{pid}/status", _MOST_BYTES).splitlines()
+    except OSError:
+        return Disposition.UNKNOWN
+    masks = dict(
+        line.split(b":\t", 1) for line in lines if line.startswith((b"SigBlk", b"SigIgn", b"SigCgt"))
+    )
+    bit = 1 << (signal_number - 1)
+
+    def has(mask: bytes) -> bool:
+        return bool(int(masks.get(mask, b"0"), 16) & bit)
+
+    if len(masks) != 3:
+        return Disposition.UNKNOWN
+    if has(b"SigIgn"):
+        return Disposition.IGNORED
+    # Blocked: it waits for the signal by sigwait(3) or a signalfd(2).
+    return Disposition.HANDLED if has(b"SigCgt") or has(b"SigBlk") else Disposition.DEFAULT

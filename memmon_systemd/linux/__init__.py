@@ -1,0 +1,1 @@
+"""What the kernel tells: cgroup files, /proc, and calls of the C library that Python has no name for."""

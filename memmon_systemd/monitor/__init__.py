@@ -1,0 +1,1 @@
+"""The loop, and what it decides by. Knows no systemd, no /proc and no argv."""

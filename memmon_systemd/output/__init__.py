@@ -1,0 +1,1 @@
+"""Where lines go: journal, stderr, and the service manager."""

@@ -1,0 +1,1 @@
+"""Processes as targets, by /proc on Linux and by psutil elsewhere."""

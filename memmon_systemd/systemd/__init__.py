@@ -1,0 +1,1 @@
+"""The service manager, over D-Bus."""

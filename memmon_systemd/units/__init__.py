@@ -1,0 +1,1 @@
+"""Units as targets: found, measured, signalled."""

@@ -1,0 +1,173 @@
+"""A unit's memory, by the files of its cgroup.
+
+`UnitGauge.look` is the loop's inner part and calls no allocator while memory.current alone settles it:
+one seek and one read into a buffer that stays (`os.pread` would make a bytes object, `os.preadv` two
+arrays), then a comparison of text with text. Everything nearer to the limit may allocate, and is served
+from memory that was reserved before READY.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.schedule import BUFFER_BYTES, NEARER, UNREADABLE, Ladder, Rung
+from memmon_systemd.settings import Metric, Settings, Share
+
+_NEWLINE, _ZERO, _NINE = b"\n09"
+_NO_NUMBER: Final = "memory.current holds no number"
+_STAT_BYTES: Final = 16384
+"""memory.stat has 1.5 kB on kernel 6.1; a key past this would be read as 0."""
+
+# One look is over before the next begins, so all units are read into the same memory.
+_CURRENT: Final = bytearray(BUFFER_BYTES)
+_STAT: Final = bytearray(b"\n" * _STAT_BYTES)
+_STAT_ROOM: Final = memoryview(_STAT)[1:]
+"""Behind a newline, so that the first key is found like the others."""
+
+RECLAIMABLE: Final = (b"inactive_file", b"active_file", b"slab_reclaimable")
+"""What the kernel can drop by itself, so what gets no service killed."""
+
+
+class UnitGauge(Gauge):
+    """A unit's memory by the files of its cgroup (cgroup-v2.rst, Memory Interface Files)."""
+
+    __slots__ = (
+        "_current_file",
+        "_first",
+        "_stat_file",
+        "_swap_file",
+    )
+
+    def __init__(self, directory: Path, metric: Metric, swap: bool, ladder: Ladder) -> None:
+        """Open the files below `directory`; OSError where there is no memory.current."""
+        super().__init__(metric, ladder)
+        self._current_file = open_file(directory, "memory.current")
+        self._stat_file: io.FileIO | None = None
+        self._swap_file: io.FileIO | None = None
+        try:
+            if metric is not Metric.CURRENT:
+                self._stat_file = open_file(directory, "memory.stat")
+            if swap and (directory / "memory.swap.current").exists():
+                self._swap_file = open_file(directory, "memory.swap.current")
+        except OSError:
+            self.close()
+            raise
+        self.climb(ladder)
+
+    def climb(self, ladder: Ladder) -> None:
+        """Go on with another limit; with swap counted, memory.current alone settles nothing."""
+        super().climb(ladder)
+        self._first = NEARER if self._swap_file else ladder.first
+
+    def look(self) -> Rung:
+        """The rung of this moment, by memory.current alone where that settles it."""
+        try:
+            self._current_file.seek(0)
+            length = self._current_file.readinto(_CURRENT)
+        except OSError as error:
+            return self._failed(error)
+        if not length or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
+            self.trouble = _NO_NUMBER
+            return UNREADABLE
+        rung = self._first
+        while length > rung.length or (length == rung.length and rung.bound < _CURRENT):
+            rung = rung.next
+        if rung is NEARER:
+            return self.look_closer()
+        return rung
+
+    def measure(self) -> int:
+        """The metric now, in bytes."""
+        self._current_file.seek(0)
+        length = self._current_file.readinto(_CURRENT) or 0  # None: EAGAIN
+        usage_bytes = cgroup.line_number(_CURRENT[:length], "memory.current")
+        if self._stat_file is not None:
+            usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)
+        if self._swap_file is not None:
+            self._swap_file.seek(0)
+            swap = self._swap_file.read(BUFFER_BYTES) or b""
+            usage_bytes += cgroup.line_number(swap, "memory.swap.current")
+        return usage_bytes
+
+    def _counted_bytes(self, current_bytes: int, stat_file: io.FileIO) -> int:
+        stat_file.seek(0)
+        end = 1 + (stat_file.readinto(_STAT_ROOM) or 0)
+        if end == 1:
+            raise ValueError("memory.stat is empty")
+        if self.metric is Metric.ANON:
+            return cgroup.stat_bytes(_STAT, end, b"anon")
+        dropped = RECLAIMABLE if self.metric is Metric.UNRECLAIMABLE else RECLAIMABLE[:1]
+        return max(current_bytes - sum(cgroup.stat_bytes(_STAT, end, key) for key in dropped), 0)
+
+    def close(self) -> None:
+        """Close the files; a descriptor of a removed cgroup would only answer ENODEV."""
+        for file in (self._current_file, self._stat_file, self._swap_file):
+            if file is not None:
+                file.close()
+
+
+class SumGauge(Gauge):
+    """A unit without the memory controller: RSS summed over its processes.
+
+    Pages that they share count once for each, so it is an upper bound.
+    """
+
+    __slots__ = ("_rss_bytes",)
+
+    def __init__(self, rss_bytes: Callable[[], int], ladder: Ladder) -> None:
+        """A gauge on `rss_bytes`, which sums up the unit's processes at each call."""
+        super().__init__(Metric.RSS, ladder)
+        self._rss_bytes = rss_bytes
+
+    def measure(self) -> int:
+        """The sum now, in bytes."""
+        return self._rss_bytes()
+
+
+class _File(io.FileIO):
+    """A file whose name has a slot: in a dictionary, as usual, it takes 170 bytes more."""
+
+    __slots__ = ("name",)
+
+
+def open_file(directory: Path, name: str) -> io.FileIO:
+    """A file of a cgroup, to read. By its path it would keep that, and half a kilobyte with it; OSError."""
+    return _File(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> UnitGauge:
+    """A gauge on the unit's files; FileNotFoundError where it has no memory controller."""
+    metric = settings.metric or Metric.UNRECLAIMABLE
+    return UnitGauge(directory, metric, settings.swap, unit_ladder(directory, hierarchy, settings))
+
+
+def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> SumGauge:
+    """A gauge on the unit's processes, where there is no memory controller."""
+
+    def rss_bytes() -> int:
+        total_bytes = 0
+        directory.stat()  # FileNotFoundError: the unit is gone, which no empty list of PIDs says.
+        for pid in cgroup.processes_below(directory):
+            try:
+                total_bytes += proc.rss_bytes(pid)
+            except OSError:
+                continue  # It ended between the list and this read.
+        return total_bytes
+
+    return SumGauge(rss_bytes, unit_ladder(directory, hierarchy, settings))
+
+
+def unit_ladder(directory: Path, hierarchy: Hierarchy, settings: Settings) -> Ladder:
+    """The waits below the unit's threshold; a share is one of the limit that is in force now."""
+    whole_bytes = 0
+    if isinstance(settings.max_memory, Share):
+        whole_bytes = cgroup.tightest_limit_bytes(directory, hierarchy.root)
+    limit_bytes = settings.max_memory.limit_bytes(whole_bytes)
+    return Ladder.climb(limit_bytes, settings.interval_s, settings.growth_bytes_per_s)

@@ -1,0 +1,34 @@
+"""The warning at start-up: a service that systemd would leave down after the signal.
+
+Before READY only: asking takes memory, and what a unit's file says rarely changes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from memmon_systemd.monitor.report import Report
+from memmon_systemd.settings import Settings
+from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.systemd.manager import LOADED, Manager
+from memmon_systemd.systemd.restart_rules import Disposition, remedy, sentence, verdict
+
+
+def warn_of_what_stays_down(
+    names: Iterable[str], manager: Manager, settings: Settings, report: Report
+) -> None:
+    """A line for each service, for only one of a template's: instances are alike."""
+    services = (name for name in names if name.endswith(".service"))
+    for name in {name.partition("@")[0]: name for name in services}.values():
+        try:
+            if manager.load(name)[1] != LOADED:
+                continue  # It may come; nothing is known of it yet.
+            rules = manager.restart_rules(manager.unit(name))
+        except BusError as error:
+            report.warn(f"{name}: whether it would be started again is unknown: {error}", name)
+            continue
+        found = verdict(rules, settings.signal_number, Disposition.UNKNOWN)
+        if found is not None and found.expected:
+            lines = " ".join(remedy(found, rules))
+            what = sentence(rules, found, settings.signal_number)
+            report.warn(f"{name}: {what}; put {lines} in its [Service]: see --check", name)
