@@ -1,9 +1,10 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test vm bench lint deb wheel recipes picture clean
+.PHONY: help demo check test vm bench lint deb wheel recipes picture clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
+	@echo "make check  ruff, mypy, unit and process tests, in less than two minutes: after each edit"
 	@echo "make test   every check and test that this machine can run"
 	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
 	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
@@ -18,6 +19,10 @@ help:
 demo:
 	@bash .ci/setup
 	@.venv/bin/python demo/demo.py
+
+check:
+	@bash .ci/setup
+	@.venv/bin/python .ci/test.py ruff mypy unit process
 
 test:
 	@bash .ci/setup test

@@ -29,9 +29,9 @@ DEADLINE_S = 60.0
 LOOK_S = 0.1
 END_S = 3.0
 
-# Of a service of the user's own. The unit of an instance has a threshold of 90% if nothing else is configured.
+# The unit's threshold is 90% unless it is configured: to be what --check was given, it has to be.
 NEXT = """
-Next, with a service of your own (here: myapp). This changes nothing, and says what would go wrong and how to fix it:
+Next, on a service of your own (here: myapp). This changes nothing; it reports problems and how to fix them:
 
     {command} --check -m 80% myapp
 
@@ -40,7 +40,7 @@ Then, as root, with memory-monitor installed (see "Install" in README.md):
     echo 'MAX_MEMORY=80%' >/etc/memory-monitor/myapp.conf
     systemctl enable --now memory-monitor@myapp"""
 NEXT_WITHOUT_SYSTEMD = """
-Next, with processes of your own (here: myapp). This logs what would be done, and signals nothing:
+Next, on processes of your own (here: myapp). This logs what would be done, and signals nothing:
 
     {command} --dry-run -m 500 myapp"""
 
