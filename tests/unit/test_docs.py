@@ -13,6 +13,7 @@ from memmon_systemd.arguments import _parser, parse
 from memmon_systemd.settings import UsageError
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "memmon_systemd"
 README = ROOT / "README.md"
 TOP = [README, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"))]
 PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
@@ -149,9 +150,21 @@ def test_the_architecture_page_lists_the_modules_that_there_are() -> None:
             folder, listed = "", listed | set(found[1].split(", "))
         elif found := re.match(rf" {{8}}{name}(?: |$)", line):
             listed |= {f"{folder}{module}" for module in found[1].split(", ")}
-    package = ROOT / "memmon_systemd"
-    modules = {str(path.relative_to(package).with_suffix("")) for path in package.rglob("*.py")}
+    modules = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")}
     assert listed == {module for module in modules if not module.endswith("/__init__")}
+
+
+PATH = re.compile(r"`([\w.@-]+(?:/[\w.@-]+)+/?)`")
+FOR_DEVELOPERS = [ROOT / page for page in ("CONTRIBUTING.md", "docs/architecture.md", "docs/testing.md")]
+
+
+@pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=name_of)
+def test_files_that_a_page_for_developers_names_exist(page: Path) -> None:
+    # Of the package a page may leave out its name, and .py.
+    named = [path for path in PATH.findall(page.read_text()) if not path.startswith("build/")]
+    places = {path: (ROOT / path, PACKAGE / path, PACKAGE / f"{path}.py") for path in named}
+    assert named
+    assert [path for path, found in places.items() if not any(place.exists() for place in found)] == []
 
 
 def test_the_picture_was_drawn_from_the_recorded_data() -> None:
