@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.linux.cgroup import Found, Hierarchy
 from memmon_systemd.monitor.gauge import Gauge
@@ -51,6 +51,8 @@ class UnitTarget(Target):
         "has_run",
         "has_stopped",
     )
+
+    noun: ClassVar = "unit"
 
     def __init__(
         self,
