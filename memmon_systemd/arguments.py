@@ -28,7 +28,7 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
+    """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
@@ -56,6 +56,17 @@ def _check_modes(wanted: Settings) -> None:
         raise UsageError("--json: is the form of a report: add --check")
 
 
+class TextWanted(Exception):  # noqa: N818 - no error
+    """What the arguments ask for is this text: that of --help, or of --version."""
+
+
+class _Tell(argparse.Action):
+    """Asks for the text that it has, or for the help. argparse would lose what can't be printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        raise TextWanted(self.const or parser.format_help())
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are exceptions."""
 
@@ -68,10 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="memory-monitor",
         description=_DESCRIPTION,
         epilog=_EPILOG,
+        add_help=False,
         allow_abbrev=False,
         formatter_class=_help_formatter,
     )
     add = parser.add_argument
+    add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
     add("names", nargs="+", metavar="NAME", type=_as(parsing.parse_name), help="what to monitor")
     add(
         "-m",
@@ -174,7 +187,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="with --check: the report as JSON")
     add("-v", "--verbose", action="store_true", help="say every reading")
     add("-q", "--quiet", action="store_true", help="say only actions and errors")
-    add("--version", action="version", version=f"memory-monitor {__version__}")
+    version = f"memory-monitor {__version__}\n"
+    add(
+        "--version",
+        action=_Tell,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        const=version,
+        help="print the version and exit",
+    )
     return parser
 
 

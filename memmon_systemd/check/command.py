@@ -6,7 +6,6 @@ The only entry point of this folder: nothing that runs imports it.
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -26,6 +25,7 @@ from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartErro
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
+from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
@@ -58,12 +58,12 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
     if settings.json:
-        _print(as_json(settings, checker.facts, resolved, status))
+        write_text(as_json(settings, checker.facts, resolved, status))
     else:
-        _print(as_text(resolved))
+        write_text(as_text(resolved))
     for one in resolved:
         if one.missing is not None:
-            print(f"memory-monitor: {missing_line(one.missing)}", file=sys.stderr)
+            write_error(missing_line(one.missing))
     return status
 
 
@@ -207,13 +207,3 @@ def _process_names() -> set[str]:
         except OSError:
             continue  # It has ended.
     return found
-
-
-def _print(text: str) -> None:
-    """All of it on stdout, or OSError: by `print` a failure would only show at the interpreter's end."""
-    data = text.encode(errors="backslashreplace")
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError as error:
-        raise OSError(f"the report can't be written: {error.strerror}") from None
