@@ -74,14 +74,14 @@ def test_a_monitor_that_starts_with_5200_processes_leaves_the_rest_undone(
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
-    monitor = start_monitor("-m", "10K", f"{MINE}-many", namespace=namespace)
+    monitor = start_monitor("-m", "0.0001%", f"{MINE}-many", namespace=namespace)
     monitor.wait_for_line("sent SIGTERM", 30)
     print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
     assert len([line for line in monitor.lines if "sent SIGTERM" in line]) < MANY
     assert not monitor.notify.values("READY")
 
 
-@pytest.mark.parametrize("size", ["10K", "100M"])
+@pytest.mark.parametrize("size", ["0.0001%", "100M"])
 def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
     size: str,
     namespace: PidNamespace,
@@ -93,7 +93,7 @@ def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
     monitor.process.send_signal(signal.SIGSTOP)  # So that it finds all of them in one look.
     start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
     monitor.process.send_signal(signal.SIGCONT)
-    said = "sent SIGTERM" if size == "10K" else r"\]: ok: "
+    said = "sent SIGTERM" if size == "0.0001%" else r"\]: ok: "
     monitor.wait_for_line(said, 30)
     print(f"\nSIGTERM: ended {end(monitor, signal.SIGTERM) * 1000:.0f} ms later")
     assert len([line for line in monitor.lines if re.search(said, line)]) < MANY
