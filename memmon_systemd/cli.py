@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from memmon_systemd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, StartError, UsageError
+from memmon_systemd.errors import EXIT_FAILED, EXIT_HUNG_UP, EXIT_OK, EXIT_USAGE, StartError, UsageError
 from memmon_systemd.imports import forget
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import Settings
@@ -79,16 +79,22 @@ def _end_at_once_on_signals() -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(EXIT_OK)
 
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(_fail("ended by SIGHUP", EXIT_HUNG_UP))
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As it is after nohup(1).
+        signal.signal(signal.SIGHUP, hang_up)
     # A line that a background job writes to a terminal under `stty tostop` would stop the monitor.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _die_of_signals() -> None:
     """Where the exit status is an answer, an end by a signal must not be 0, which says that all is well."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _fail(message: str, status: int) -> int:

@@ -133,6 +133,19 @@ def test_sigterm_ends_it_at_once_with_status_0() -> None:
     assert took_s < 2.0
 
 
+def test_sighup_is_no_clean_end_and_systemd_starts_it_again_with_new_settings() -> None:
+    monitor = Shipped("hung-up", "MAX_MEMORY=20\n")
+    with Service("hung-up.service"):
+        start(monitor)
+        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 20 MiB$")
+        Shipped("hung-up", "MAX_MEMORY=25\n")
+        os.kill(monitor.pid, signal.SIGHUP)
+        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 25 MiB$")
+        assert monitor.lines_with("^memory-monitor: ended by SIGHUP$")
+        assert monitor.process["NRestarts"] == "1"
+    monitor.wait_until_ended()
+
+
 def test_the_bus_silent_it_signals_another_users_process_and_ends_in_time() -> None:
     monitor = Shipped("unheard")
     with Service("unheard.service", "ignore", properties=("MemoryMax=40M", "User=tester")) as service:
