@@ -51,6 +51,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     report = Report(Log(sink, is_quiet=settings.verbosity < 0))
     if notifier.problem is not None:
         report.warn.not_notifying(notifier.problem)
+    _warn_of_unread_settings(environ, report)
     _allow_many_descriptors()
     machine = Machine(settings, environ)
     if settings.check:
@@ -93,6 +94,17 @@ def open_sink(environ: Mapping[str, str], stderr_fd: int = 2, journal_socket: st
         why = f"{journal_socket} can't be reached: {error.strerror or error}"
         sink.write(f"{why}; the lines go to the journal without their fields", WARNING, ())
         return sink
+
+
+def _warn_of_unread_settings(environ: Mapping[str, str], report: Report) -> None:
+    r"""Of the settings of an instance such as x\x2dy, in a file of that name.
+
+    systemd expands EnvironmentFile= by glob(3), which takes each backslash away (252 and 257).
+    """
+    path = environ.get("MEMORY_MONITOR_SETTINGS", "")
+    read_path = path.replace("\\", "")
+    if path != read_path and os.path.exists(path) and not os.path.exists(read_path):
+        report.warn.settings_not_read(path, read_path)
 
 
 def _once(monitor: Monitor) -> int:

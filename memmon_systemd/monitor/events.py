@@ -46,4 +46,5 @@ class Event(Enum):
     SEARCH_FAILED = Kind("1091b84d076b47338ac33a747d3293f8", 4)
     SEARCH_RECOVERED = Kind("9d772e1f7fbf4b3282cb4794b826cafc", 5)
     IDENTITY_UNKNOWN = Kind("ce294dc5d45d4e87bcccc07dbb1805b2", 4)
+    SETTINGS_NOT_READ = Kind("5fc1d41090c7436ebf5c78f91a6225d6", 4)
     BUG = Kind("26fee8ede7bc49ad9f542d7d58d20e39", 3)

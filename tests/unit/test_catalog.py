@@ -117,6 +117,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.SEARCH_FAILED: [lambda r: r.warn.search_failed("app", "EMFILE")],
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
     Event.IDENTITY_UNKNOWN: [lambda r: r.warn.identity_unknown("app[123]", "EIO")],
+    Event.SETTINGS_NOT_READ: [lambda r: r.warn.settings_not_read(r"/etc/x\x2dy.conf", "/etc/xx2dy.conf")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit import MIB, Service, eventually, journal, messages, properties_of, property_of, run, silent_bus
-from shipped import Monitored, Shipped, exposure_of, start
+from shipped import CONFIGURATION, Monitored, Shipped, exposure_of, start
 
 RESTARTS_IN_A_ROW = 20
 MONITOR = Shipped("shipped")
@@ -243,6 +243,37 @@ def test_names_with_a_dash_an_instance_or_an_escape_are_taken_as_they_are() -> N
         monitor.wait_until_ended()
         asked = rf"^{re.escape(service.unit)}: signalled: .*\(KillUnit\)$"
         assert [line for line in messages(service.unit) if re.search(asked, line)]
+
+
+def test_an_instance_that_begins_with_a_dash_is_no_option() -> None:
+    monitor = Shipped("-i", drop_in="[Service]\nEnvironment=MAX_MEMORY=30\n")
+    service = ("systemd-run", "--quiet", "--collect", "--unit=-i.service", "sleep", "1h")
+    run(*service)
+    run("systemctl", "start", "--", monitor.unit)
+    assert monitor.wait_for(r"^-i\.service: ok: .* of 30 MiB$")
+    run("systemctl", "stop", "--", "-i.service")
+    monitor.wait_until_ended()
+
+
+def test_the_settings_of_a_name_with_backslashes_are_in_a_file_without_them() -> None:
+    name, plain = r"my\x2dapp@a-b", "myx2dapp@a-b"
+    with Service(f"{name}.service"):
+        Shipped(plain, "MAX_MEMORY=123\n")  # For its file.
+        read = Shipped(name)
+        start(read)
+        assert read.wait_for(rf"^{re.escape(name)}\.service: ok: .* of 123 MiB$")
+        assert not read.lines_with("^warning: ")
+        run("systemctl", "stop", read.unit)
+        settings = CONFIGURATION / f"{plain}.conf"
+        settings.rename(CONFIGURATION / f"{name}.conf")
+        start(read)
+        warning = read.wait_for("^warning: ")
+        assert warning == (
+            rf"warning: {CONFIGURATION}/{name}.conf isn't read: systemd takes a backslash in EnvironmentFile="
+            rf" for an escape; rename it to {settings}"
+        )
+        (CONFIGURATION / f"{name}.conf").unlink()
+    read.wait_until_ended()
 
 
 def test_the_watchdog_is_fed_while_it_works_and_restarts_it_when_it_hangs() -> None:
