@@ -1,4 +1,4 @@
-"""From settings to a running monitor: builds the house, settles it, and ends it."""
+"""Wires up the monitor, runs it, and ends it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from types import FrameType
 
 from memmon_systemd import __version__
+from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK
+from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
+from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.source import Loop
-from memmon_systemd.monitor.target import Roster, Waiter
+from memmon_systemd.monitor.source import Context
+from memmon_systemd.monitor.target import TargetList
+from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journal
 from memmon_systemd.output.notify import Notifier
-from memmon_systemd.output.sink import Sink, open_sink
+from memmon_systemd.output.sink import WARNING, Sink
+from memmon_systemd.output.stream import StreamSink
 from memmon_systemd.settings import Settings
-from memmon_systemd.sources import Resolver
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_OVER = 3
-EXIT_NOT_FOUND = 4
+from memmon_systemd.sources import Machine, Sources
 
 _READY_PAUSE_S = 0.05
 """The service manager's queue can be full for a moment; a READY that is lost would be a failed start."""
@@ -33,36 +32,56 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     """Monitor until a signal ends it (or `--once`, `--until-stopped`); the exit status.
 
-    UsageError and StartError where it can't begin.
+    UsageError and StartError where it can't start.
     """
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
-    report = Report(settings, sink, notifier)
-    loop = Loop(Roster(), Waiter(), report)
-    if notifier.problem:
-        report.warn(notifier.problem)
+    report = Report(Log(sink, notifier, is_quiet=settings.verbosity < 0))
+    if notifier.problem is not None:
+        report.warn.not_notifying(notifier.problem)
     _allow_many_descriptors()
-    resolver = Resolver(settings, environ, loop)
+    machine = Machine(settings, environ)
     if settings.check:
         from memmon_systemd.check.command import check
 
-        return check(settings, resolver, report)
-    monitor = Monitor(settings, resolver.sources(), loop, notifier)
-    report.started(__version__)
+        return check(settings, machine, report)
+    context = Context(TargetList(), Poller(), report)
+    sources = Sources(settings, machine, context)
+    monitor = Monitor(settings, sources.open(), context, notifier)
+    report.started(__version__, settings)
+    if settings.target.signal_number == signal.SIGKILL and not settings.target.restart:
+        report.warn.not_graceful()
     if settings.once:
         return _once(monitor)
     monitor.refresh_all()
-    resolver.warn_of_what_stays_down()
+    sources.warn_of_what_stays_down()
     monitor.look_around()
-    _stop_on_signals(monitor, loop.waiter)
-    kept = _settle(settings, monitor, resolver, loop, sink)
+    _stop_on_signals(monitor, context.poller)
+    reserve = _lock(settings, monitor, sources, context, sink)
     while not notifier.ready(report.last_sentence) and not monitor.stopping:
-        loop.waiter.wait(_READY_PAUSE_S, time.monotonic)
+        context.poller.wait(_READY_PAUSE_S, time.monotonic)
     monitor.run()
     notifier.stopping("stopping")
     report.stopped(monitor.why_stopped)
-    del kept
+    del reserve
     return EXIT_OK
+
+
+def open_sink(environ: Mapping[str, str], stderr_fd: int = 2, journal_socket: str = JOURNAL_SOCKET) -> Sink:
+    """The journal where stderr is the journal (JOURNAL_STREAM, systemd.exec(5)), else stderr.
+
+    Where stderr is the journal but its socket can't be reached, lines go to stderr with their
+    priority as in sd-daemon(3), after one that says so.
+    """
+    if not is_journal(environ.get("JOURNAL_STREAM", ""), stderr_fd):
+        return StreamSink(stderr_fd)
+    try:
+        return JournalSink(journal_socket)
+    except OSError as error:
+        sink = StreamSink(stderr_fd, with_priority=True)
+        why = f"{journal_socket} can't be reached: {error.strerror or error}"
+        sink.write(f"{why}; the lines go to the journal without their fields", WARNING, ())
+        return sink
 
 
 def _once(monitor: Monitor) -> int:
@@ -70,42 +89,40 @@ def _once(monitor: Monitor) -> int:
     if result.failed:
         return EXIT_FAILED
     if result.over:
-        return EXIT_OVER
+        return EXIT_FOUND
     return EXIT_NOT_FOUND if result.missing else EXIT_OK
 
 
-def _settle(settings: Settings, monitor: Monitor, resolver: Resolver, loop: Loop, sink: Sink) -> object:
-    """Rehearse and lock, where the system can; what is returned must be kept."""
+def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Context, sink: Sink) -> object:
+    """Rehearse everything and lock the memory, where the system can; what is returned must be kept."""
     if sys.platform != "linux":
         return None
     from memmon_systemd.linux.libc import Libc
-    from memmon_systemd.resident import warmup as rehearsal
-    from memmon_systemd.resident.lock import settle
+    from memmon_systemd.resident import lock, warmup
 
     def rehearse() -> None:
-        rehearsal.walk_the_loop(settings, sink)
-        rehearsal.walk_the_machine(settings)
-        if resolver.systemd is not None:
-            rehearsal.walk_the_cgroup(settings)
-        resolver.rehearse()
+        warmup.rehearse_the_loop(settings, sink)
+        warmup.rehearse_the_machine(settings.target)
+        warmup.rehearse_the_cgroup(settings.target)
+        sources.rehearse()
         monitor.refresh_all()
         monitor.look_around()
-        loop.waiter.wait(0.0, time.monotonic)
+        context.poller.wait(0.0, time.monotonic)
 
-    reserve, problems = settle(Libc(), rehearse, crowds=resolver.follows_processes)
+    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.follows_processes)
     for problem in problems:
-        loop.report.warn(problem)
+        context.report.warn.not_locked(problem)
     return reserve
 
 
-def _stop_on_signals(monitor: Monitor, waiter: Waiter) -> None:
+def _stop_on_signals(monitor: Monitor, poller: Poller) -> None:
     """Let a signal wake the wait: Python's own handler only runs once poll(2) returns by itself."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         monitor.stop(f"ended by {signal.Signals(number).name}")
 
-    waiter.watch(wake_read, monitor)
+    poller.watch(wake_read, monitor)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in _END_SIGNALS:
         signal.signal(number, stop)

@@ -9,10 +9,12 @@ import argparse
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import NoReturn, TypeVar
 
-from memmon_systemd import __version__, settings
-from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, UsageError
+from memmon_systemd import __version__, parsing
+from memmon_systemd.errors import UsageError
+from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, TargetSettings
 
 T = TypeVar("T")
 
@@ -29,7 +31,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
     given = vars(_parser().parse_args(arguments))
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
-    wanted = Settings(**given | {"names": tuple(given["names"])}, verbosity=verbosity)
+    names = tuple(given.pop("names"))
+    of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
+    wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
     _check_modes(wanted)
     return wanted
 
@@ -39,7 +43,7 @@ def _check_modes(wanted: Settings) -> None:
     others = (
         ("--once", wanted.once),
         ("--until-stopped", wanted.until_stopped),
-        ("--dry-run", wanted.dry_run),
+        ("--dry-run", wanted.target.dry_run),
         ("--verbose", wanted.verbosity > 0),
         ("--quiet", wanted.verbosity < 0),
     )
@@ -68,13 +72,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_help_formatter,
     )
     add = parser.add_argument
-    add("names", nargs="+", metavar="NAME", type=_as(settings.parse_name), help="what to monitor")
+    add("names", nargs="+", metavar="NAME", type=_as(parsing.parse_name), help="what to monitor")
     add(
         "-m",
         "--max-memory",
+        dest="threshold",
         metavar="SIZE",
         required=True,
-        type=_as(settings.parse_threshold),
+        type=_as(parsing.parse_threshold),
         help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the unit's own limit (80%%)",
     )
     add(
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="interval_s",
         metavar="TIME",
         default=2.0,
-        type=_as(settings.parse_interval),
+        type=_as(parsing.parse_interval),
         help="the longest time between two looks: seconds, or a time span (500ms, 1min); default 2",
     )
     add(
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="signal_number",
         metavar="SIGNAL",
         default=signal.SIGTERM,
-        type=_as(settings.parse_signal),
+        type=_as(parsing.parse_signal),
         help="SIGTERM (default), USR1, 15, SIGRTMIN+3",
     )
     add(
@@ -106,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--growth",
         dest="growth_bytes_per_s",
         metavar="RATE",
-        type=_as(settings.parse_rate),
+        type=_as(parsing.parse_rate),
         help="the fastest growth to catch within 50 ms, per second (1G); default: the limit in an interval",
     )
     add(
@@ -114,14 +119,14 @@ def _parser() -> argparse.ArgumentParser:
         dest="for_s",
         metavar="TIME",
         default=0.0,
-        type=_as(settings.parse_time),
+        type=_as(parsing.parse_time),
         help="over the threshold for this long before acting; default 0",
     )
     add(
         "--repeat",
         dest="repeat_s",
         metavar="TIME",
-        type=_as(settings.parse_interval),
+        type=_as(parsing.parse_interval),
         help="while it stays over, signal again this often; default: TimeoutStopSec, or the interval",
     )
     add(

@@ -8,12 +8,25 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from memmon_systemd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, StartError, UsageError
 from memmon_systemd.formatting import one_line
 from memmon_systemd.imports import forget
-from memmon_systemd.output.sink import guard_standard_descriptors
-from memmon_systemd.settings import Settings, UsageError
+from memmon_systemd.settings import Settings
 
-_PARSERS_MODULES = ("memmon_systemd.arguments", "argparse", "gettext", "locale")
+_PARSERS_MODULES = ("memmon_systemd.arguments", "memmon_systemd.parsing", "argparse", "gettext", "locale")
+
+
+def guard_standard_descriptors() -> None:
+    """Opens /dev/null on each of descriptors 0, 1 and 2 that is closed (as after `2>&-`).
+
+    Otherwise the next file to be opened would get that number, and the log lines with it. To be
+    called before anything else is opened. OSError if there is no /dev/null.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,19 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _parsed(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
-        return _fail(f"{error}; see memory-monitor --help", 2)
+        return _fail(f"{error}; see memory-monitor --help", EXIT_USAGE)
     if settings.check or settings.once:
         _die_of_signals()
     # Imported here: what these take is what the parser has given back.
     from memmon_systemd.app import run
-    from memmon_systemd.sources import StartError
 
     try:
         return run(settings, os.environ)
     except UsageError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), EXIT_USAGE)
     except (StartError, OSError) as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), EXIT_FAILED)
 
 
 def _parsed(arguments: Sequence[str]) -> Settings:
@@ -50,7 +62,7 @@ def _end_at_once_on_signals() -> None:
     """While it starts there is nothing to wind up."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+        raise SystemExit(EXIT_OK)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

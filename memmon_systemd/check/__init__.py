@@ -1,1 +1,1 @@
-"""`--check`: reads everything about a target, judges it, and prints a report. Nothing that runs imports it."""
+"""`--check`: reads all about a target, judges it, and prints a report. Nothing that runs imports it."""

@@ -1,6 +1,6 @@
 """`--check`: looks at the targets and at the machine, says what is wrong, acts on nothing.
 
-The only door to everything whose name begins with check: the running monitor imports none of it.
+The only entry point of this folder: nothing that runs imports it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from typing import Final
 from memmon_systemd.check import rules_memory as checkmemory
 from memmon_systemd.check import rules_restart as checkrules
 from memmon_systemd.check import rules_rights as checkrights
-from memmon_systemd.check.facts import Case, Checked, Finding, Level, Machine, Missing, Resolved, Target
+from memmon_systemd.check.facts import Case, Checked, Finding, Level, Missing, Resolved, Target
 from memmon_systemd.check.json_form import as_json
 from memmon_systemd.check.read_machine import RunningMonitor, read_machine, running_monitors
 from memmon_systemd.check.read_process import find_pids, read_process_target
 from memmon_systemd.check.read_unit import read_unit_target
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import known_units, matching_units
+from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.settings import NameKind, Settings, UsageError
-from memmon_systemd.sources import Meaning, Resolver, StartError, Systemd
-from memmon_systemd.systemd.bus import BusError
-from memmon_systemd.systemd.manager import LOADED, Manager
+from memmon_systemd.names import Meaning, Names
+from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.sources import Machine, Systemd
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.units.watch import UNTOUCHABLE
-
-EXIT_NOTHING_FOUND: Final = 0
-EXIT_FOUND: Final = 3
-EXIT_NOT_FOUND: Final = 4
 
 _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *checkrules.RULES,
@@ -49,17 +48,17 @@ def judge(case: Case) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
-def check(settings: Settings, resolver: Resolver, report: Report) -> int:
+def check(settings: Settings, machine: Machine, report: Report) -> int:
     """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
     try:
-        meanings = list(resolver.meanings())
-        checker = _Checker(settings, resolver, report)
+        meanings = list(Names(settings, machine.manager_if_any, report).meanings())
+        checker = _Checker(settings, machine, report)
         resolved = [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
     if settings.json:
-        _print(as_json(settings, checker.machine, resolved, status))
+        _print(as_json(settings, checker.facts, resolved, status))
     else:
         _print(as_text(resolved))
     for one in resolved:
@@ -73,16 +72,16 @@ def exit_status(resolved: Sequence[Resolved]) -> int:
     if any(one.missing for one in resolved):
         return EXIT_NOT_FOUND
     found = (finding for one in resolved for checked in one.targets for finding in checked.findings)
-    return EXIT_FOUND if any(finding.level is not Level.NOTE for finding in found) else EXIT_NOTHING_FOUND
+    return EXIT_FOUND if any(finding.level is not Level.NOTE for finding in found) else EXIT_OK
 
 
 class _Checker:
     """Reads what a meaning stands for, and judges it."""
 
-    def __init__(self, settings: Settings, resolver: Resolver, report: Report) -> None:
-        self.machine: Machine = read_machine()
+    def __init__(self, settings: Settings, machine: Machine, report: Report) -> None:
+        self.facts = read_machine()
         self._settings = settings
-        self._resolver = resolver
+        self._machine = machine
         self._report = report
 
     def resolve(self, meaning: Meaning) -> Resolved:
@@ -99,7 +98,7 @@ class _Checker:
             if self._settings.name_kind is NameKind.AUTO:
                 why = f"{meaning.why}, and {why}"
         missing = None if targets else Missing(meaning.asked, why, self._nearest(meaning))
-        cases = (Case(self._settings, self.machine, target) for target in targets)
+        cases = (Case(self._settings.target, self._settings.user, self.facts, target) for target in targets)
         checked = tuple(Checked(case, judge(case)) for case in cases)
         kind = "glob" if meaning.is_glob else meaning.kind.value
         return Resolved(meaning.asked, kind, meaning.why, checked, missing)
@@ -107,11 +106,11 @@ class _Checker:
     def _units(self, meaning: Meaning) -> tuple[list[Target], str]:
         """The units that a name stands for; if none, why."""
         if not meaning.is_glob:
-            target = self._unit(self._resolver.load(meaning)[0])
+            target = self._unit(self._machine.unit(meaning.name)[0])
             if target.properties is None or target.properties.load_state == "not-found":
                 return [], f"there is no unit {meaning.name}"
             return [target], ""
-        systemd = self._resolver.connect()
+        systemd = self._machine.connect()
         names = matching_units(systemd.manager, meaning.name)
         named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
         return self._touchable(systemd, named), f"no loaded unit matches {meaning.name}"
@@ -120,18 +119,18 @@ class _Checker:
         """Units without those that can't be monitored from here, which are said."""
         targets: list[Target] = []
         for name in names:
-            if systemd.units.is_untouchable(name):
-                self._report.warn(f"{name} is left out: {UNTOUCHABLE}")
+            if name in systemd.untouchable:
+                self._report.warn.unit_skipped(name, UNTOUCHABLE)
             else:
                 targets.append(self._unit(name))
         return targets
 
     def _pids(self, prefix: str) -> list[int]:
         """Processes without those that are never signalled, which are said."""
-        found = find_pids(prefix, self._resolver.table)
-        untouchable = self._resolver.table.ancestors()
+        found = find_pids(prefix, self._machine.table)
+        untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
-            self._report.warn(f"process {pid} is left out: it is memory-monitor itself or runs it")
+            self._report.warn.process_skipped(pid)
         return [pid for pid in found if pid not in untouchable]
 
     @cached_property
@@ -142,47 +141,42 @@ class _Checker:
     def _is_loaded(self, unit: str) -> bool:
         """Whether there is such a unit, as far as a service manager is asked at all."""
         try:
-            systemd = self._resolver.systemd
+            systemd = self._machine.systemd
             return systemd is not None and systemd.manager.load(unit)[1] == LOADED
         except BusError:
             return False  # What can't be a unit's name.
 
     def _owners(self, prefix: str) -> list[Target]:
         """The units that processes of a name belong to."""
-        systemd = self._resolver.connect()
-        top_group = systemd.manager.control_group()
+        systemd = self._machine.connect()
         groups = (cgroup.control_group_of(pid) or "" for pid in self._pids(prefix))
-        owners = (units[-1] for group in groups if (units := cgroup.units_of(group, top_group)))
+        owners = (units[-1] for group in groups if (units := cgroup.units_of(group, systemd.top_group)))
         return self._touchable(systemd, dict.fromkeys(name for name in owners if not name.endswith(".slice")))
 
     def _unit(self, name: str) -> Target:
-        systemd, hierarchy = self._resolver.connect(), self._resolver.hierarchy
-        if hierarchy is None:  # connect() has refused that.
-            raise StartError("no cgroup hierarchy is mounted")
+        systemd = self._machine.connect()
         return read_unit_target(
-            name, self._settings, systemd.manager, hierarchy, self.machine, self._monitors
+            name, self._settings, systemd.manager, systemd.hierarchy, self.facts, self._monitors
         )
 
     @cached_property
     def _manager_of_processes(self) -> Manager | None:
         """Who can tell what a process belongs to; None where no service manager runs, or none answers."""
-        if self._resolver.systemd is None and not os.path.isdir("/run/systemd/system"):
-            return None
         try:
-            return self._resolver.connect().manager
+            return self._machine.manager_if_any()
         except (StartError, UsageError) as error:
-            self._report.warn(f"what processes belong to is unknown: {error}")
+            self._report.warn.systemd_unavailable(str(error))
             return None
 
     def _process(self, pid: int) -> Target | None:
-        resolver = self._resolver
+        machine = self._machine
         manager = self._manager_of_processes
         return read_process_target(
             pid,
             self._settings,
-            resolver.table,
-            self.machine,
-            resolver.hierarchy,
+            machine.table,
+            self.facts,
+            machine.hierarchy,
             manager,
             self._monitors,
         )
@@ -195,8 +189,8 @@ class _Checker:
             asked, dot, suffix = asked.rpartition(".")
             suffixes = (dot + suffix,)
         names: dict[str, str] = {}
-        if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._resolver.systemd is not None:
-            for unit in known_units(self._resolver.systemd.manager):
+        if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._machine.systemd is not None:
+            for unit in known_units(self._machine.systemd.manager):
                 if unit.endswith(suffixes):
                     names.setdefault(unit.rpartition(".")[0], unit)
         if meaning.kind is not NameKind.UNIT and sys.platform == "linux":

@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
-from memmon_systemd.settings import KillWhom, Metric, Settings
+from memmon_systemd.settings import KillWhom, Metric, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.units.recipient import recipient
 
 SWAP: Final = "swap"
 """Among the readings: what is in swap, which no metric counts."""
@@ -114,7 +115,9 @@ class Target:
 class Case:
     """What one rule is asked about."""
 
-    settings: Settings
+    settings: TargetSettings
+    user: bool
+    """Whether it is a unit of a user's service manager."""
     machine: Machine
     target: Target
 
@@ -128,12 +131,12 @@ class Case:
         return usage_bytes + readings.get(SWAP, 0)
 
     @property
-    def whom(self) -> KillWhom:
-        """Who in the unit gets the signal."""
-        if self.settings.kill_whom is not None:
-            return self.settings.kill_whom
+    def whom(self) -> KillWhom | None:
+        """Who in the unit gets the signal; None: nobody."""
         service = self.target.service
-        return KillWhom.MAIN if service is not None and service.main_pid else KillWhom.ALL
+        if service is None:
+            return recipient(False, None, False, self.settings.kill_whom)
+        return recipient(True, service.main_pid, service.had_main, self.settings.kill_whom)
 
 
 class Level(StrEnum):

@@ -35,12 +35,13 @@ def as_json(settings: Settings, machine: Machine, resolved: Sequence[Resolved], 
 
 
 def _settings(settings: Settings) -> Object:
+    asked = settings.target
     return {
-        "max_memory": str(settings.max_memory),
-        "signal": signal_name(settings.signal_number),
-        "swap": settings.swap,
-        "for_s": settings.for_s,
-        "restart": settings.restart,
+        "max_memory": str(asked.threshold),
+        "signal": signal_name(asked.signal_number),
+        "swap": asked.swap,
+        "for_s": asked.for_s,
+        "restart": asked.restart,
         "user": settings.user,
     }
 
@@ -87,10 +88,10 @@ def _action(case: Case) -> Object:
     pids = list(target.pids)
     if not target.is_process and case.whom is not KillWhom.ALL:
         service = target.service
-        main = case.whom is KillWhom.MAIN
-        pid = (service.main_pid if main else service.control_pid) if service else 0
+        of_whom = {KillWhom.MAIN: service.main_pid, KillWhom.CONTROL: service.control_pid} if service else {}
+        pid = 0 if case.whom is None else of_whom.get(case.whom, 0)
         pids = [pid] if pid else []
-    whom = "process" if target.is_process else case.whom.value
+    whom = "process" if target.is_process else case.whom and case.whom.value
     return {"what": "signal", "signal": signal_name(case.settings.signal_number), "whom": whom, "pids": pids}
 
 

@@ -11,8 +11,9 @@ from typing import Final
 
 from memmon_systemd import arguments
 from memmon_systemd.check.facts import CgroupKind, Machine, OtherMonitor
+from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.settings import NameKind, Settings, UsageError
+from memmon_systemd.settings import NameKind, Settings
 
 _GLOB: Final = frozenset("*?[")
 _CAP_SYS_PTRACE: Final = 19
@@ -114,7 +115,7 @@ def running_monitors(is_loaded: Callable[[str], bool]) -> list[RunningMonitor]:
         except OSError:
             continue  # It has ended.
         settings = _settings_of([os.fsdecode(word) for word in words])
-        if settings is not None and pid not in own and not settings.dry_run and not settings.check:
+        if settings is not None and pid not in own and not settings.target.dry_run and not settings.check:
             found.append(RunningMonitor.of(pid, settings, is_loaded))
     return found
 

@@ -15,7 +15,7 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.processes.table import Process, ProcessTable
 from memmon_systemd.settings import Metric, Settings
-from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 
 
@@ -63,13 +63,13 @@ def _read(
     whole_bytes = min(maximum.size_bytes if maximum else machine.physical_bytes, machine.physical_bytes)
     target = Target(
         name=f"{process.name}[{pid}]",
-        limit_bytes=settings.max_memory.limit_bytes(whole_bytes),
-        metric=settings.metric or Metric.RSS,
+        limit_bytes=settings.target.threshold.threshold_bytes(whole_bytes),
+        metric=settings.target.metric or Metric.RSS,
         unit=unit_of_group(group or ""),
         is_process=True,
         pids=(pid,),
         main_name=process.name,
-        disposition=disposition(pid, settings.signal_number),
+        disposition=disposition(pid, settings.target.signal_number),
         maximum=maximum if maximum and maximum.size_bytes <= machine.physical_bytes else None,
         swap_max_bytes=swap_maximum.size_bytes if swap_maximum else None,
         rights=Rights(directly=may_signal_directly((pid,))),

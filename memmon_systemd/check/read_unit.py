@@ -15,11 +15,11 @@ from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.unit_properties import UnitProperties, may_signal, read_unit
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.linux.memory_stat import metric_bytes
 from memmon_systemd.settings import KillWhom, Metric, Settings
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.units.gauge import RECLAIMABLE
 
-_WORKING_SET_LESS: Final = RECLAIMABLE[:1]
+_METRICS: Final = (Metric.UNRECLAIMABLE, Metric.CURRENT, Metric.WORKING_SET, Metric.ANON)
 
 
 def read_unit_target(
@@ -31,6 +31,7 @@ def read_unit_target(
     monitors: Sequence[RunningMonitor],
 ) -> Target:
     """Everything about a unit; BusError where systemd can't say."""
+    asked = settings.target
     unit = manager.unit(name)
     properties = read_unit(manager, unit)
     service = properties.service
@@ -42,8 +43,8 @@ def read_unit_target(
     target = Target(
         name=name,
         unit=name,
-        limit_bytes=settings.max_memory.limit_bytes(min(whole_bytes, machine.physical_bytes)),
-        metric=settings.metric or Metric.UNRECLAIMABLE,
+        limit_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
+        metric=asked.metric or Metric.UNRECLAIMABLE,
         properties=properties,
         pids=pids,
         maximum=maximum if whole_bytes <= machine.physical_bytes else None,
@@ -55,16 +56,16 @@ def read_unit_target(
         target = replace(
             target,
             main_name=process_name(main_pid),
-            disposition=disposition(main_pid, settings.signal_number),
+            disposition=disposition(main_pid, asked.signal_number),
         )
     if not pids or directory is None:
         return target
     by_systemd: bool | None = settings.user or os.geteuid() == 0
     if not by_systemd:
         # Asking for a restart is another permission, and can't be tried.
-        tried = not settings.restart
+        tried = not asked.restart
         by_systemd = may_signal(manager, unit, service.control_pid if service else 0) if tried else None
-    wanted = pids if settings.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
+    wanted = pids if asked.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
     target = replace(target, rights=Rights(by_systemd, may_signal_directly(wanted)))
     return _with_readings(target, directory)
 
@@ -79,8 +80,7 @@ def read_bounds(
     group = properties.control_group
     if not group and properties.slice:
         own = (properties.memory_max_bytes, properties.memory_high_bytes, properties.swap_max_bytes)
-        slice_unit = manager.unit(properties.slice)
-        group = os.fsdecode(manager.bus.property(slice_unit.typed, b"ControlGroup", b"s"))
+        group = os.fsdecode(manager.properties(manager.unit(properties.slice))[b"ControlGroup"])
     else:
         own = (None, None, None)
 
@@ -99,17 +99,10 @@ def read_bounds(
 
 def tightest_bound(hierarchy: Hierarchy, group: str, file: str) -> Bound | None:
     """The tightest limit in the files of this name, from a control group up to the root."""
-    found: list[Bound] = []
-    directory = hierarchy.directory(group)
-    while directory.is_relative_to(hierarchy.root):
-        try:
-            text = (directory / file).read_text().strip()
-        except OSError:
-            text = ""  # No memory controller in it; the root of the whole machine has no limits.
-        if text.isdecimal():
-            found.append(Bound(int(text), cgroup.unit_of(directory.name) or "-.slice"))
-        directory = directory.parent
-    return min(found, key=lambda bound: bound.size_bytes, default=None)
+    limit = cgroup.tightest_limit(hierarchy.directory(group), hierarchy.root, file)
+    if limit is None:
+        return None
+    return Bound(limit.size_bytes, cgroup.unit_of(limit.directory.name) or "-.slice")
 
 
 def may_signal_directly(pids: Sequence[int]) -> bool | None:
@@ -144,33 +137,17 @@ def _with_readings(target: Target, directory: Path) -> Target:
         current_bytes = int((directory / "memory.current").read_bytes())
         memory_stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
     except FileNotFoundError:
-        return replace(target, metric=Metric.RSS, readings={Metric.RSS.value: _rss_bytes(target.pids)})
+        rss_bytes = proc.total_rss_bytes(target.pids)
+        return replace(target, metric=Metric.RSS, readings={Metric.RSS.value: rss_bytes})
     except (OSError, ValueError) as error:
         return replace(target, trouble=str(error))
     try:
         readings = {
-            Metric.UNRECLAIMABLE.value: current_bytes - _sum_of(memory_stat, RECLAIMABLE),
-            Metric.CURRENT.value: current_bytes,
-            Metric.WORKING_SET.value: current_bytes - _sum_of(memory_stat, _WORKING_SET_LESS),
-            Metric.ANON.value: _sum_of(memory_stat, (b"anon",)),
+            metric.value: metric_bytes(metric, current_bytes, memory_stat, len(memory_stat))
+            for metric in _METRICS
         }
     except ValueError as error:
         return replace(target, trouble=str(error))
-    readings = {metric: max(size_bytes, 0) for metric, size_bytes in readings.items()}
     with suppress(FileNotFoundError):  # A kernel without swap has no such file.
         readings[SWAP] = int((directory / "memory.swap.current").read_bytes())
     return replace(target, readings=readings)
-
-
-def _sum_of(memory_stat: bytearray, keys: Sequence[bytes]) -> int:
-    return sum(cgroup.stat_bytes(memory_stat, len(memory_stat), key) for key in keys)
-
-
-def _rss_bytes(pids: Sequence[int]) -> int:
-    total_bytes = 0
-    for pid in pids:
-        try:
-            total_bytes += proc.rss_bytes(pid)
-        except OSError:
-            continue  # It has ended.
-    return total_bytes

@@ -8,7 +8,7 @@ from typing import Final
 from memmon_systemd.check.facts import Case, Finding, Id, Level, Remedy
 from memmon_systemd.formatting import format_seconds, signal_name
 from memmon_systemd.settings import KillWhom
-from memmon_systemd.systemd.manager import LOADED
+from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.systemd.restart_rules import Disposition, Down, remedy, sentence, verdict
 
 LEAK_BYTES_PER_S: Final = 100_000_000
@@ -19,7 +19,7 @@ _SLOW_LEAK_BYTES_PER_S: Final = 1_000_000
 
 def edit(case: Case, section: str, *lines: str) -> Remedy:
     """The way to change options of the target's unit."""
-    manager = "systemctl --user" if case.settings.user else "systemctl"
+    manager = "systemctl --user" if case.user else "systemctl"
     unit = case.target.unit
     if case.target.properties is not None and case.target.properties.transient:
         options = " ".join(f"--property={line}" for line in lines)
@@ -139,6 +139,9 @@ def main_unknown(case: Case) -> Finding | None:
         way = Remedy(option="--kill-whom all")
     if not service.main_pid and whom is KillWhom.MAIN:
         text = "systemd knows no main process of it: a signal finds nobody"
+        return Finding(Id.NOBODY_TO_SIGNAL, Level.ERROR, text, way)
+    if not service.main_pid and whom is None and service.had_main:
+        text = "its main process has ended, and what is left of it isn't signalled: a signal finds nobody"
         return Finding(Id.NOBODY_TO_SIGNAL, Level.ERROR, text, way)
     if not service.main_pid and whom is None:
         name = signal_name(case.settings.signal_number)

@@ -8,7 +8,7 @@ from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Case, Checked, Finding, Level, Missing, Remedy, Resolved
 from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
-from memmon_systemd.settings import KillWhom, Share
+from memmon_systemd.settings import KillWhom
 
 _COLUMNS: Final = 80
 _LABEL: Final = 10
@@ -76,13 +76,13 @@ def _threshold(case: Case) -> str:
     limit = format_bytes(case.target.limit_bytes)
     swap = " and swap" if case.settings.swap else ""
     what = f"{limit} of {case.target.metric.value}{swap}"
-    if not isinstance(case.settings.max_memory, Share):
+    if not case.settings.threshold.follows_limit:
         return what
     whole = f"the machine's {format_bytes(case.machine.physical_bytes)}"
     if case.target.maximum is not None:
         bound = case.target.maximum
         whole = f"MemoryMax={format_bytes(bound.size_bytes)} of {bound.unit}"
-    return f"{what}: {case.settings.max_memory} of {whole}"
+    return f"{what}: {case.settings.threshold} of {whole}"
 
 
 def _action(case: Case) -> str:
@@ -100,6 +100,8 @@ def _action(case: Case) -> str:
 
 def _recipient(case: Case) -> str:
     target = case.target
+    if not target.is_process and case.whom is None:
+        return "nobody: its main process has ended"
     if case.whom is KillWhom.ALL:
         return f"all of its processes ({len(target.pids)} now)"
     if case.whom is KillWhom.CONTROL:

@@ -11,11 +11,11 @@ import signal
 from dataclasses import dataclass, field
 from typing import Final
 
-from memmon_systemd.systemd.bus import Bus, BusError
-from memmon_systemd.systemd.manager import LOADED, MANAGER, Manager, Unit
-from memmon_systemd.systemd.restart_rules import RestartRules
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import MANAGER, Manager, Unit
+from memmon_systemd.systemd.properties import LOADED, UNLIMITED, Properties, seconds
+from memmon_systemd.systemd.restart_rules import RestartRules, rules_of
 
-_UNLIMITED: Final = 2**64 - 1
 _ENDLESS: Final = float("inf")
 _MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
 """What an answer to a signal for nobody says of the permission."""
@@ -49,6 +49,8 @@ class ServiceProperties:
     type: str = "simple"
     pid_file: str = ""
     main_pid: int = 0
+    had_main: bool = False
+    """Whether there is, or was, a main process since it was last started."""
     control_pid: int = 0
     kill_mode: str = "control-group"
     oom_policy: str = "stop"
@@ -58,74 +60,52 @@ class ServiceProperties:
     start_limit_burst: int = 5
 
 
-class Reader:
-    """Reads the properties of one unit."""
-
-    def __init__(self, bus: Bus, unit: Unit) -> None:
-        """A reader; asks nobody yet."""
-        self._bus = bus
-        self._unit = unit
-
-    def text(self, name: bytes, *, common: bool = False) -> str:
-        """A string."""
-        where = self._unit.common if common else self._unit.typed
-        return os.fsdecode(self._bus.property(where, name, b"s"))
-
-    def flag(self, name: bytes) -> bool:
-        """A boolean of every type of unit."""
-        return bool(self._bus.property(self._unit.common, name, b"b"))
-
-    def number(self, name: bytes) -> int:
-        """A 32-bit number."""
-        return int(self._bus.property(self._unit.typed, name, b"u"))
-
-    def size_bytes(self, name: bytes) -> int | None:
-        """A limit; None where there is none."""
-        size_bytes = int(self._bus.property(self._unit.typed, name, b"t"))
-        return None if size_bytes == _UNLIMITED else size_bytes
-
-    def time_s(self, name: bytes, *, common: bool = False) -> float:
-        """A time; infinite where it never ends."""
-        where = self._unit.common if common else self._unit.typed
-        microseconds = int(self._bus.property(where, name, b"t"))
-        return _ENDLESS if microseconds == _UNLIMITED else microseconds / 1e6
-
-
 def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
     """The properties of a unit of a type that has a cgroup."""
-    reader = Reader(manager.bus, unit)
-    load_state = reader.text(b"LoadState", common=True)
+    properties = manager.properties(unit)
+    load_state = os.fsdecode(properties[b"LoadState"])
     if load_state != LOADED:
         return UnitProperties(load_state=load_state, active_state="inactive", sub_state="dead")
     return UnitProperties(
         load_state=load_state,
-        active_state=reader.text(b"ActiveState", common=True),
-        sub_state=reader.text(b"SubState", common=True),
-        needs_reload=reader.flag(b"NeedDaemonReload"),
-        transient=reader.flag(b"Transient"),
-        control_group=reader.text(b"ControlGroup"),
-        slice=reader.text(b"Slice"),
-        memory_max_bytes=reader.size_bytes(b"MemoryMax"),
-        memory_high_bytes=reader.size_bytes(b"MemoryHigh"),
-        swap_max_bytes=reader.size_bytes(b"MemorySwapMax"),
-        timeout_stop_s=manager.invocation(unit).timeout_stop_s or _ENDLESS,
-        service=_read_service(manager, unit, reader) if unit.is_service else None,
+        active_state=os.fsdecode(properties[b"ActiveState"]),
+        sub_state=os.fsdecode(properties[b"SubState"]),
+        needs_reload=bool(properties[b"NeedDaemonReload"]),
+        transient=bool(properties[b"Transient"]),
+        control_group=os.fsdecode(properties[b"ControlGroup"]),
+        slice=os.fsdecode(properties[b"Slice"]),
+        memory_max_bytes=_size_bytes(properties[b"MemoryMax"]),
+        memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
+        swap_max_bytes=_size_bytes(properties[b"MemorySwapMax"]),
+        timeout_stop_s=_time_s(properties.get(b"TimeoutStopUSec", UNLIMITED)),
+        service=_service(properties) if unit.is_service else None,
     )
 
 
-def _read_service(manager: Manager, unit: Unit, reader: Reader) -> ServiceProperties:
+def _service(properties: Properties) -> ServiceProperties:
+    main_pid = int(properties[b"MainPID"])
     return ServiceProperties(
-        type=reader.text(b"Type"),
-        pid_file=reader.text(b"PIDFile"),
-        main_pid=reader.number(b"MainPID"),
-        control_pid=reader.number(b"ControlPID"),
-        kill_mode=reader.text(b"KillMode"),
-        oom_policy=reader.text(b"OOMPolicy"),
-        restart=manager.restart_rules(unit),
-        restart_s=reader.time_s(b"RestartUSec"),
-        start_limit_interval_s=reader.time_s(b"StartLimitIntervalUSec", common=True),
-        start_limit_burst=int(manager.bus.property(unit.common, b"StartLimitBurst", b"u")),
+        type=os.fsdecode(properties[b"Type"]),
+        pid_file=os.fsdecode(properties[b"PIDFile"]),
+        main_pid=main_pid,
+        had_main=bool(main_pid or properties[b"ExecMainPID"]),
+        control_pid=int(properties[b"ControlPID"]),
+        kill_mode=os.fsdecode(properties[b"KillMode"]),
+        oom_policy=os.fsdecode(properties[b"OOMPolicy"]),
+        restart=rules_of(properties),
+        restart_s=_time_s(properties[b"RestartUSec"]),
+        start_limit_interval_s=_time_s(properties[b"StartLimitIntervalUSec"]),
+        start_limit_burst=int(properties[b"StartLimitBurst"]),
     )
+
+
+def _size_bytes(number: int) -> int | None:
+    return None if number == UNLIMITED else number
+
+
+def _time_s(microseconds: int) -> float:
+    time_s = seconds(microseconds)
+    return _ENDLESS if time_s is None else time_s
 
 
 def matching_units(manager: Manager, pattern: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""cgroup v2: where a unit's files are, the limits above it, and the numbers in memory.stat.
+"""cgroup v2: where a unit's files are, what is in them, and the limits above it.
 
 Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst; systemd's cgroup naming in
 https://systemd.io/CGROUP_DELEGATION.
@@ -162,16 +162,30 @@ def physical_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def tightest_limit_bytes(directory: Path, root: Path) -> int:
-    """The lowest memory.max from a cgroup up to the root, else physical memory, in bytes."""
-    lowest = physical_bytes()
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of a cgroup, and whose it is."""
+
+    size_bytes: int
+    directory: Path
+
+
+def tightest_limit(directory: Path, root: Path, file: str = "memory.max") -> Limit | None:
+    """The lowest number in the files of this name from a cgroup up to the root; None where there is none."""
+    lowest: Limit | None = None
     while True:
-        text = (_read(directory / "memory.max") or "max").strip()
-        if text.isdecimal():
-            lowest = min(lowest, int(text))
+        text = (_read(directory / file) or "max").strip()
+        if text.isdecimal() and (lowest is None or int(text) < lowest.size_bytes):
+            lowest = Limit(int(text), directory)
         if directory == root or directory == directory.parent:
             return lowest
         directory = directory.parent
+
+
+def tightest_limit_bytes(directory: Path, root: Path) -> int:
+    """The lowest memory.max from a cgroup up to the root, at most physical memory, in bytes."""
+    limit = tightest_limit(directory, root)
+    return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
 
 
 def limit_above(pid: int, hierarchy: Hierarchy | None) -> int:
@@ -180,28 +194,6 @@ def limit_above(pid: int, hierarchy: Hierarchy | None) -> int:
     if hierarchy is None or group is None:
         return physical_bytes()
     return tightest_limit_bytes(hierarchy.directory(group), hierarchy.root)
-
-
-def stat_bytes(stat: bytearray, end: int, key: bytes) -> int:
-    """The number behind `key` in memory.stat, in bytes; ValueError where it isn't there whole.
-
-    Taken for 0, a part of page cache that wasn't read would get a service restarted. `stat` holds the file up
-    to `end`, behind a newline of its own, so that the first key is found like the others; what is behind
-    `end` is another unit's.
-    """
-    begin = stat.find(b"\n" + key + b" ", 0, end)
-    if begin < 0:
-        raise ValueError(f"memory.stat has no {key.decode()}")
-    begin += len(key) + 2
-    return line_number(stat[begin : stat.find(b"\n", begin, end) + 1], f"{key.decode()} of memory.stat")
-
-
-def line_number(line: bytes | bytearray, name: str) -> int:
-    """The number that a whole line is; ValueError for any other: int() takes "-5" and "1_0", too."""
-    digits, end, rest = line.partition(b"\n")
-    if not digits.isdigit() or not end or rest:
-        raise ValueError(f"{name} holds no number")
-    return int(digits)
 
 
 def _mount_point(mount: str) -> Path:

@@ -1,17 +1,11 @@
-"""Processes by /proc, on Linux: identity, name, memory, and the way to signal one (proc(5), pidfd_open(2)).
-
-A PID is only a number that the kernel gives out again. A process here is a pidfd, opened before its name
-and start time are read; a check that the pidfd still lives after that makes the three belong together.
-"""
+"""What /proc tells of processes: identity, name and memory (proc(5))."""
 
 from __future__ import annotations
 
 import errno
 import os
 import resource
-import signal
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +15,6 @@ _KERNEL_THREAD: Final = 0x0020_0000
 """PF_KTHREAD in the flags of /proc/PID/stat."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _CMDLINE_BYTES: Final = 4096
-_SPARE_DESCRIPTORS: Final = 64
-"""So many stay free for what is opened for a moment: without any, nothing can be read or signalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,95 +93,18 @@ def ancestors() -> set[int]:
 
 def rss_bytes(pid: int) -> int:
     """The resident set size of a process that isn't held open; OSError where there is none."""
-    return _resident_bytes(read(f"/proc/{pid}/statm", 128))
+    return resident_bytes(read(f"/proc/{pid}/statm", 128))
 
 
-class LinuxProcess:
-    """One process, held by a pidfd and an open statm where descriptors allow it."""
-
-    __slots__ = ("_pidfd", "_statm", "name", "pid", "start")
-
-    def __init__(self, pid: int) -> None:
-        """Hold process `pid`; OSError where there is none. Kernel threads can't be held (ESRCH)."""
-        self.pid = pid
-        self._pidfd = -1
-        self._statm = -1
+def total_rss_bytes(pids: Iterable[int]) -> int:
+    """The sum of the resident set sizes of those of these processes that have not ended."""
+    total_bytes = 0
+    for pid in pids:
         try:
-            self._pidfd = os.pidfd_open(pid)
-            self._statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
-        except OSError as error:
-            self.close()
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-        try:
-            stat = self._checked_stat()
+            total_bytes += rss_bytes(pid)
         except OSError:
-            self.close()
-            raise
-        self.name = stat.comm.decode(errors="backslashreplace")
-        self.start = stat.start_ticks
-        if self._statm >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS:
-            self.close()
-
-    def rss_bytes(self) -> int:
-        """Resident set size by statm, or by stat where it isn't held; ESRCH when it ended or is a zombie."""
-        if self._statm < 0:
-            return self._same_stat().resident_bytes
-        return _resident_bytes(os.pread(self._statm, 128, 0))
-
-    def pss_bytes(self) -> int:
-        """Proportional set size by smaps_rollup, which walks its page tables: milliseconds."""
-        return _kib_field(read(f"/proc/{self.pid}/smaps_rollup", 4096), b"\nPss:")
-
-    def swap_bytes(self) -> int:
-        """What of it is in swap (VmSwap); 0 where the kernel has no swap."""
-        return _kib_field(read(f"/proc/{self.pid}/status", 8192), b"\nVmSwap:")
-
-    def is_still(self, prefix: bytes) -> bool:
-        """Whether it lives, is the process that was opened, and its name begins with `prefix`.
-
-        OSError where that can't be read.
-        """
-        try:
-            stat = self._same_stat()
-        except ProcessLookupError:
-            return False
-        return is_named(self.pid, stat.comm, prefix)
-
-    def send(self, signal_number: int) -> None:
-        """Signal this very process; ProcessLookupError, PermissionError."""
-        if self._pidfd >= 0:
-            signal.pidfd_send_signal(self._pidfd, signal_number)
-            return
-        pidfd = os.pidfd_open(self.pid)
-        try:
-            self._same_stat()
-            signal.pidfd_send_signal(pidfd, signal_number)
-        finally:
-            os.close(pidfd)
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        for descriptor in (self._pidfd, self._statm):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._pidfd = self._statm = -1
-
-    def _same_stat(self) -> Stat:
-        stat = self._checked_stat()
-        if stat.start_ticks != self.start:
-            raise ProcessLookupError(errno.ESRCH, "the PID is another process's now")
-        return stat
-
-    def _checked_stat(self) -> Stat:
-        stat = read_stat(self.pid)
-        if stat.kernel_thread or stat.state in b"ZXx":
-            raise ProcessLookupError(errno.ESRCH, "a kernel thread or a zombie")
-        if self._pidfd >= 0:
-            # EPERM: it lives; whether it may be signalled shows when it is.
-            with suppress(PermissionError):
-                signal.pidfd_send_signal(self._pidfd, 0)
-        return stat
+            continue  # It ended after the list of PIDs was read.
+    return total_bytes
 
 
 def raise_descriptor_limit() -> None:
@@ -198,7 +113,8 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _resident_bytes(statm: bytes) -> int:
+def resident_bytes(statm: bytes) -> int:
+    """The resident set size in /proc/PID/statm; ESRCH of a zombie, EBADMSG where it can't be understood."""
     fields = statm.split(maxsplit=2)
     if fields[:1] == [b"0"]:
         raise ProcessLookupError(errno.ESRCH, "no memory left: a zombie")
@@ -207,7 +123,8 @@ def _resident_bytes(statm: bytes) -> int:
     return int(fields[1]) * _PAGE_BYTES
 
 
-def _kib_field(text: bytes, key: bytes) -> int:
+def kib_field(text: bytes, key: bytes) -> int:
+    """The number of KiB behind `key` in a file such as /proc/PID/status, in bytes; 0 without that key."""
     begin = text.find(key)
     if begin < 0:
         return 0

@@ -1,7 +1,7 @@
 """The loop: read, decide, act, wait.
 
-While a target is `ok` and far from its limit, one turn is `look`, two comparisons and `wait`, and calls no
-allocator: the targets are a linked list (a `for` would make an iterator), times are floats from CPython's
+While a target is `ok` and far from its threshold, one turn is `look`, two comparisons and `wait`, and calls
+no allocator: the targets are a linked list (a `for` would make an iterator), times are floats from CPython's
 free list, and what a look answers are objects made at start-up.
 """
 
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from memmon_systemd.formatting import signal_name
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.policy import State, Step, decide
-from memmon_systemd.monitor.schedule import GONE, OVER, UNREADABLE, Rung
-from memmon_systemd.monitor.source import Loop, Source
+from memmon_systemd.monitor.policy import Decision, State, decide
+from memmon_systemd.monitor.poller import Clock
+from memmon_systemd.monitor.requester import Requester
+from memmon_systemd.monitor.schedule import GONE, OVER, UNREADABLE, LookResult, Step
+from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.monitor.status import Status
-from memmon_systemd.monitor.target import EARLY, NEVER, Clock, Outcome, Target
+from memmon_systemd.monitor.target import EARLY, NEVER, Target
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Settings
 
@@ -35,69 +36,70 @@ class OnceResult:
 
     over: bool
     failed: bool
-    """A sample could not be read, or a signal not be sent."""
+    """A sample could not be read, or a request failed."""
     missing: bool
-    """A name stands for nothing that runs."""
+    """A NAME matches nothing that runs."""
 
 
 class Monitor:
-    """Looks after the targets of some sources until it is told to stop."""
+    """Monitors the targets of some sources until it is told to stop."""
 
     def __init__(
         self,
         settings: Settings,
         sources: Sequence[Source],
-        loop: Loop,
+        context: Context,
         notifier: Notifier,
         clock: Clock = time.monotonic,
     ) -> None:
-        """A monitor of what `sources` put into `loop`."""
-        self._settings = settings
+        """A monitor of what `sources` put into `context`."""
         self._sources = sources
-        self._roster = loop.roster
-        self._waiter = loop.waiter
-        self._report = loop.report
+        self._targets = context.targets
+        self._poller = context.poller
+        self._report = context.report
         self._notifier = notifier
         self._status = Status(settings, notifier)
+        self._requester = Requester(context.poller, context.report, self._status)
         self._clock = clock
         self._ping_every_s = notifier.watchdog_s / 2 if notifier.watchdog_s else NEVER
         self._ping_due_s = 0.0 if notifier.watchdog_s else NEVER
+        self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
-        self._sources_early_s = settings.interval_s * EARLY
+        self._sources_early_s = self._interval_s * EARLY
         self._verbose = settings.verbosity > 0
+        self._until_stopped = settings.until_stopped
         self.stopping = False
         self.why_stopped = ""
 
     def run(self) -> None:
-        """Look, until `stop` is called or every source has finished."""
+        """Work until `stop` is called or every source has finished."""
         self._status.outdate()  # READY=1 came with another sentence.
         while not self.stopping:
             try:
                 self.turn()
             except Exception as error:  # Whatever it is: a monitor that ended would be worse.
-                self._report.bug(error)
+                self._report.warn.bug(error)
                 self._pause()
                 self._sources_soon_s = 0.0
 
     def _pause(self) -> None:
         """Wait an interval, so as not to spin; poll(2) itself may be what fails."""
         try:
-            self._waiter.wait(self._settings.interval_s, self._clock)
+            self._poller.wait(self._interval_s, self._clock)
         except Exception as error:  # Whatever it is, again: from here it would end the monitor.
-            self._report.bug(error)
-            time.sleep(min(self._settings.interval_s, _LONGEST_PAUSE_S))
+            self._report.warn.bug(error)
+            time.sleep(min(self._interval_s, _LONGEST_PAUSE_S))
 
     def stop(self, why: str) -> None:
         """End `run` at its next turn."""
         self.why_stopped = why
-        self.stopping = self._waiter.ended = True
+        self.stopping = self._poller.is_interrupted = True
 
     def refresh_all(self) -> None:
         """Have every source list what there is, whether something changed or not."""
-        now_s = self._clock()
         for source in self._sources:
-            source.due_s = 0.0
-        self._refresh_sources(now_s)
+            source.invalidate()
+        self._refresh_sources(self._clock())
 
     def wake(self, now_s: float) -> None:
         """A signal came; what it means, its handler has noted."""
@@ -109,7 +111,7 @@ class Monitor:
         if self.stopping:
             return
         wait_s = due_s - self._clock()
-        if self._waiter.wait(wait_s if wait_s > 0.0 else 0.0, self._clock):
+        if self._poller.wait(wait_s if wait_s > 0.0 else 0.0, self._clock):
             self._sources_soon_s = 0.0
 
     def look_around(self) -> float:
@@ -117,21 +119,21 @@ class Monitor:
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
-        if self._roster.has_changed:
+        if self._targets.has_changed:
             self._sweep()
         due_s = NEVER
-        target = self._roster.first
+        target = self._targets.first
         while target is not None and not self.stopping:
             if target.soon_s <= now_s:
                 try:
                     self._attend(target, now_s)
                 except Exception as error:  # Whatever it is: the others are looked at all the same.
-                    target.look_at(now_s + self._settings.interval_s)
-                    self._report.bug(error)
+                    target.look_at(now_s + target.settings.interval_s)
+                    self._report.warn.bug(error)
             if target.due_s < due_s:
                 due_s = target.due_s
             target = target.next
-        if self._roster.has_changed:
+        if self._targets.has_changed:
             self._sweep()
         if now_s >= self._ping_due_s:
             self._notifier.watchdog()
@@ -145,15 +147,16 @@ class Monitor:
         now_s = self._clock()
         self._refresh_sources(now_s)
         over = failed = False
-        target = self._roster.first
+        target = self._targets.first
         while target is not None:
             if target.gauge is not None:
-                rung = target.gauge.look_closer()
-                self._report.reading(target)
-                if rung is OVER:
+                result = target.gauge.look_closer()
+                if self._verbose:
+                    self._report.reading(target)
+                if result is OVER:
                     over = True
-                    self._act(target, target.gauge, now_s)
-                failed = failed or rung is UNREADABLE or bool(target.failure)
+                    self._requester.request(target, target.gauge, now_s)
+                failed = failed or result is UNREADABLE or target.failure is not None
             target = target.next
         missing = not all(source.has_targets() for source in self._sources)
         return OnceResult(over=over, failed=failed, missing=missing)
@@ -162,113 +165,88 @@ class Monitor:
         soon_s = now_s + self._sources_early_s
         due_s = latest_s = NEVER
         for source in self._sources:
-            if source.due_s <= soon_s:
+            if source.is_stale or source.due_s <= soon_s:
                 try:
                     source.refresh(now_s)
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
-                    source.due_s = 0.0  # Anew: what it had been told is lost.
-                    self._report.bug(error)
-            source_due_s = source.due_s or now_s + self._settings.interval_s
+                    source.invalidate()  # What it had been told is lost.
+                    self._report.warn.bug(error)
+            # One that became stale at its own refresh would be refreshed without a pause.
+            source_due_s = now_s + self._interval_s if source.is_stale else source.due_s
             due_s = min(due_s, source_due_s)
             latest_s = min(latest_s, source_due_s + source.slack_s)
         self._sources_due_s = latest_s
         self._sources_soon_s = due_s - self._sources_early_s
-        if self._settings.until_stopped and all(source.is_finished() for source in self._sources):
+        if self._until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
 
     def _sweep(self) -> None:
-        self._roster.sweep()
-        self._status.choose(self._roster)
+        self._targets.sweep()
+        self._status.choose(self._targets)
 
     def _attend(self, target: Target, now_s: float) -> None:
         gauge = target.gauge
         if gauge is None:
             target.look_at(NEVER)
             return
-        rung = gauge.look_closer() if self._verbose else gauge.look()
-        wait_s = rung.wait_s
-        if wait_s and target.state is _OK and not self._verbose:
+        result = gauge.look_closer() if self._verbose else gauge.look()
+        if result.is_within and target.state is _OK and not self._verbose:
+            wait_s = result.wait_s if isinstance(result, Step) else gauge.wait_s
             target.due_s = now_s + wait_s
             target.soon_s = target.due_s - wait_s * EARLY
-            if target is self._status.target and rung is not self._status.rung:
-                self._status.follow(gauge, rung, now_s)
+            if target is self._status.target and result is not self._status.result:
+                self._status.follow(target, gauge, result, now_s)
             return
-        self._consider(target, gauge, rung, now_s)
+        self._consider(target, gauge, result, now_s)
 
-    def _consider(self, target: Target, gauge: Gauge, rung: Rung, now_s: float) -> None:
-        target.look_in(self._settings.interval_s, now_s)
-        if rung is GONE:
-            target.lost(now_s)
-            self._roster.has_changed = True
-            # What said so may have been wrong.
-            self._sources_due_s = min(self._sources_due_s, now_s + self._settings.interval_s)
-            self._sources_soon_s = 0.0
-            return
-        if rung is UNREADABLE:
-            self._count_unreadable(target, gauge)
-            return
-        if self._verbose:
-            self._report.reading(target)
-        step = decide(
-            target.state, rung is OVER, target.since_s, now_s, self._settings.for_s, target.repeat_s
-        )
-        if step is Step.ACT:
-            self._act(target, gauge, now_s)
-        elif step is Step.RISE:
+    def _consider(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        target.look_in(target.settings.interval_s, now_s)
+        if result is GONE:
+            self._lost(target, now_s)
+        elif result is UNREADABLE:
+            self._requester.count_unreadable(target, gauge)
+        else:
+            if self._verbose:
+                self._report.reading(target)
+            self._follow(target, gauge, result, now_s)
+            self._status.outdate()
+            self._plan(target, gauge, result, now_s)
+
+    def _lost(self, target: Target, now_s: float) -> None:
+        target.lost(now_s)
+        self._targets.has_changed = True
+        # What said so may have been wrong.
+        self._sources_due_s = min(self._sources_due_s, now_s + self._interval_s)
+        self._sources_soon_s = 0.0
+
+    def _follow(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        """Do what a reading leads to."""
+        for_s = target.settings.for_s
+        decision = decide(target.state, result is OVER, target.since_s, now_s, for_s, target.repeat_s)
+        if decision is Decision.REQUEST:
+            if self._requester.request(target, gauge, now_s):
+                self._targets.has_changed = True
+        elif decision is Decision.RISE:
             target.enter(State.OVER, now_s)
             self._report.over(target)
-        elif step is Step.FALL:
-            self._look_closer(target, gauge)  # A cheap look leaves no number to be said.
+        elif decision is Decision.FALL:
+            # A look that was settled cheaply leaves no number to be said.
+            self._requester.look_closer(target, gauge)
             target.enter(State.OK, now_s)
-            self._report.fell(target)
+            self._report.recovered(target)
         elif target.state is State.SIGNALLED and not target.is_same():
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
-            self._roster.has_changed = True
-        self._status.outdate()
+            self._targets.has_changed = True
+
+    def _plan(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        """Set when the target is looked at next."""
         if target.state is State.OK:
-            target.look_in(rung.wait_s, now_s)
+            if result is OVER:  # Another invocation: at once.
+                target.look_at(now_s)
+            else:
+                target.look_in(result.wait_s if isinstance(result, Step) else gauge.wait_s, now_s)
             return
-        period_s = self._settings.for_s if target.state is State.OVER else target.repeat_s
+        period_s = target.settings.for_s if target.state is State.OVER else target.repeat_s
         if now_s < target.since_s + period_s < target.due_s:
             target.look_at(target.since_s + period_s)
-
-    def _look_closer(self, target: Target, gauge: Gauge) -> Rung:
-        rung = gauge.look_closer()
-        if rung is UNREADABLE:
-            self._count_unreadable(target, gauge)
-        return rung
-
-    def _count_unreadable(self, target: Target, gauge: Gauge) -> None:
-        target.unreadable += 1
-        if target.unreadable == 1:
-            self._report.unreadable(target)
-        self._status.blind(target, gauge)
-
-    def _act(self, target: Target, gauge: Gauge, now_s: float) -> None:
-        """Ask the target to go, unless it is another one by now or a second reading is within."""
-        if not target.is_same():
-            target.enter(State.OK, now_s)
-            self._roster.has_changed = True
-            return
-        # The question can take a second, and be cut short by the signal that ends the monitor.
-        if self.stopping or self._look_closer(target, gauge) is not OVER:
-            return
-        outcome = self._would() if self._settings.dry_run else target.act(now_s)
-        if target.ended:
-            self._roster.has_changed = True
-        elif outcome.done:
-            target.failure = ""
-            target.enter(State.SIGNALLED, now_s)
-            self._status.signals += 1
-            self._report.acted(target, outcome)
-        else:
-            if outcome.what != target.failure:
-                self._report.failed(target, outcome)
-            target.failure = outcome.what
-            target.enter(State.OVER, now_s - self._settings.for_s)
-
-    def _would(self) -> Outcome:
-        if self._settings.restart:
-            return Outcome(done=True, what="would restart it (dry run)")
-        return Outcome(done=True, what=f"would send {signal_name(self._settings.signal_number)} (dry run)")

@@ -14,26 +14,28 @@ class State(Enum):
     SIGNALLED = "signalled"
 
 
-class Step(Enum):
+class Decision(Enum):
     """What a look leads to."""
 
     STAY = "stay"
     RISE = "rise"
-    """Newly above the limit; `--for` begins to run."""
-    ACT = "act"
+    """Newly above the threshold; `--for` begins to run."""
+    REQUEST = "request"
     FALL = "fall"
-    """Back within the limit."""
+    """Back within the threshold."""
 
 
-def decide(state: State, over: bool, since_s: float, now_s: float, for_s: float, repeat_s: float) -> Step:
-    """The step for a target that is `over` or within its limit, in `state` since `since_s`.
+def decide(
+    state: State, is_over: bool, since_s: float, now_s: float, for_s: float, repeat_s: float
+) -> Decision:
+    """The decision for a target that is above or within its threshold, in `state` since `since_s`.
 
     In `SIGNALLED`, `since_s` is the time of the last signal. Times are seconds of one clock.
     """
-    if not over:
-        return Step.STAY if state is State.OK else Step.FALL
+    if not is_over:
+        return Decision.STAY if state is State.OK else Decision.FALL
     if state is State.OVER:
-        return Step.ACT if now_s - since_s >= for_s else Step.STAY
+        return Decision.REQUEST if now_s - since_s >= for_s else Decision.STAY
     if state is State.SIGNALLED:
-        return Step.ACT if now_s - since_s >= repeat_s else Step.STAY
-    return Step.RISE if for_s > 0 else Step.ACT
+        return Decision.REQUEST if now_s - since_s >= repeat_s else Decision.STAY
+    return Decision.RISE if for_s > 0 else Decision.REQUEST

@@ -1,7 +1,7 @@
-"""How long to wait until the next look: the ladder.
+"""How long to wait until the next look: the nearer to the threshold, the shorter.
 
-The ladder is stateless. At headroom h (limit less usage) the wait is h / growth, at least 50 ms and at
-most the interval: a target that grows no faster than `growth` can't pass the limit by more than what it
+The schedule is stateless. At headroom h (threshold less usage) the wait is h / growth, at least 50 ms and at
+most the interval: a target that grows no faster than `growth` can't pass the threshold by more than what it
 takes in 50 ms.
 """
 
@@ -16,89 +16,96 @@ SHORTEST_WAIT_S: Final = 0.05
 """Twenty looks a second at most; a nearer look would cost more than it prevents."""
 
 STEPS: Final = 8
-"""The cheap rungs cut the interval into eighths; from a quarter of it on, a closer look is due."""
+"""The steps cut the interval into eighths; from a quarter of it on, a closer look is due."""
 
-_LADDERS_KEPT: Final = 32
+_SCHEDULES_KEPT: Final = 32
 
 BUFFER_BYTES: Final = 24
 """memory.current is at most 20 digits (2^64) and a newline."""
 
 
-class Rung:
-    """What one look says: how long to wait, or (`OVER`, `GONE`, `UNREADABLE`) why not to.
+class LookResult:
+    """What one look says of a target. There is one object for each, so that a look makes none."""
 
-    A cheap rung also carries the highest reading at which it holds, as text: `length` counts the digits and
-    the newline, `bound` is the digits and a byte above every other, so that an equal reading of as many
-    digits compares as not greater. Comparing text makes no int; an int above 256 would be an allocation.
+    __slots__ = ("is_within",)
+
+    def __init__(self, *, is_within: bool) -> None:
+        """`is_within`: the target was measured, and is not above its threshold."""
+        self.is_within = is_within
+
+
+WITHIN: Final = LookResult(is_within=True)
+"""Not above the threshold, by the metric itself; `Gauge.wait_s` says how long to wait."""
+OVER: Final = LookResult(is_within=False)
+"""The usage is strictly above the threshold."""
+GONE: Final = LookResult(is_within=False)
+"""What was measured is no more: the cgroup was removed, the process ended."""
+UNREADABLE: Final = LookResult(is_within=False)
+"""The sample could not be read; the target may still be there."""
+
+
+class Step(LookResult):
+    """Far within the threshold, by memory.current alone; and for how long that holds.
+
+    It has the highest reading at which it holds as text: `length` counts the digits and the newline, `bound`
+    is the digits and a byte above every other, so that an equal reading of as many digits compares as not
+    greater. Comparing text makes no int; an int above 256 would be an allocation.
     """
 
     __slots__ = ("bound", "highest_bytes", "length", "next", "wait_s")
 
-    def __init__(self, wait_s: float, highest_bytes: int = -1) -> None:
-        """A rung that holds up to `highest_bytes`; without it, one that holds for every reading."""
+    def __init__(self, wait_s: float, highest_bytes: int, following: Step | None) -> None:
+        """A step that holds up to `highest_bytes`; the one without a `following` holds for every reading."""
+        super().__init__(is_within=True)
         self.wait_s = wait_s
         self.highest_bytes = highest_bytes
-        self.next: Rung = self
-        digits = b"" if highest_bytes < 0 else b"%d" % highest_bytes
-        self.length = BUFFER_BYTES + 1 if highest_bytes < 0 else len(digits) + 1
+        self.next: Step = self if following is None else following
+        digits = b"%d" % highest_bytes
+        self.length = BUFFER_BYTES + 1 if following is None else len(digits) + 1
         self.bound = digits + b"\xff"
 
 
-EXACT: Final = Rung(0.0)
-"""Within the limit, by the exact headroom: `wait_s` is that of the last look, of whichever target.
-
-One for all, for one look is over before the next begins: 110 bytes less for each target.
-"""
-OVER: Final = Rung(0.0)
-"""The usage is strictly above the limit."""
-GONE: Final = Rung(0.0)
-"""What was measured is no more: the cgroup was removed, the process ended."""
-UNREADABLE: Final = Rung(0.0)
-"""The sample could not be read; the target may still be there."""
-NEARER: Final = Rung(0.0)
-"""The end of the cheap rungs: memory.current alone doesn't settle it, measure the metric itself."""
+NEARER: Final = Step(0.0, 0, None)
+"""The end of the steps, and no result: memory.current alone doesn't settle it, measure the metric itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
-    """The waits for one limit, in bytes, bytes per second and seconds."""
+class Schedule:
+    """The waits for one threshold, in bytes, bytes per second and seconds."""
 
-    limit_bytes: int
+    threshold_bytes: int
     interval_s: float
     growth_bytes_per_s: float
-    first: Rung = field(compare=False, repr=False)
-    """The cheap rungs from the lowest readings up, a linked list that ends in `NEARER`.
+    first: Step = field(compare=False, repr=False)
+    """The steps from the lowest readings up, a linked list that ends in `NEARER`.
 
-    They hold while the reading alone leaves at least a quarter of the interval. A rung's wait is never
+    They hold while the reading alone leaves at least a quarter of the interval. A step's wait is never
     longer than `wait_s` at any reading on it, so the promise on overshoot holds on them too.
     """
 
-    @staticmethod
-    @lru_cache(_LADDERS_KEPT)
-    def climb(limit_bytes: int, interval_s: float, growth: int | None) -> Ladder:
-        """A ladder; without `growth` (bytes per second) it is what fills the limit in one interval.
-
-        Targets with the same limit share one: it is 1.1 kB.
-        """
-        growth_bytes_per_s = growth or limit_bytes / interval_s
-        first = _cheap_rungs(limit_bytes, interval_s, growth_bytes_per_s)
-        return Ladder(limit_bytes, interval_s, growth_bytes_per_s, first)
-
     def wait_s(self, usage_bytes: int) -> float:
-        """How long to wait after a reading that is within the limit."""
-        headroom_s = (self.limit_bytes - usage_bytes) / self.growth_bytes_per_s
+        """How long to wait after a reading that is within the threshold."""
+        headroom_s = (self.threshold_bytes - usage_bytes) / self.growth_bytes_per_s
         return min(max(headroom_s, SHORTEST_WAIT_S), self.interval_s)
 
 
-def _cheap_rungs(limit_bytes: int, interval_s: float, growth_bytes_per_s: float) -> Rung:
+@lru_cache(_SCHEDULES_KEPT)
+def schedule_for(threshold_bytes: int, interval_s: float, growth_bytes_per_s: int | None) -> Schedule:
+    """The schedule; without a growth it is the one that fills the threshold in one interval.
+
+    Targets with the same threshold share one: it is 1.1 kB.
+    """
+    growth = growth_bytes_per_s or threshold_bytes / interval_s
+    return Schedule(threshold_bytes, interval_s, growth, _steps(threshold_bytes, interval_s, growth))
+
+
+def _steps(threshold_bytes: int, interval_s: float, growth_bytes_per_s: float) -> Step:
     first = NEARER
-    for step in range(STEPS // 4, STEPS + 1):
-        headroom_s = interval_s * step / STEPS
-        # In integers: as floats, a limit of 2^53 or more would be rounded up.
-        highest_bytes = limit_bytes - math.ceil(headroom_s * growth_bytes_per_s)
+    for eighths in range(STEPS // 4, STEPS + 1):
+        headroom_s = interval_s * eighths / STEPS
+        # In integers: as floats, a threshold of 2^53 or more would be rounded up.
+        highest_bytes = threshold_bytes - math.ceil(headroom_s * growth_bytes_per_s)
         if highest_bytes < 0:
             break
-        rung = Rung(max(headroom_s, min(SHORTEST_WAIT_S, interval_s)), highest_bytes)
-        rung.next = first
-        first = rung
+        first = Step(max(headroom_s, min(SHORTEST_WAIT_S, interval_s)), highest_bytes, first)
     return first

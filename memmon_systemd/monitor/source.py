@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
+from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.target import Roster, Waiter
+from memmon_systemd.monitor.target import TargetList
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """What the sources and the monitor share."""
+class Context:
+    """What the sources and the loop share."""
 
-    roster: Roster
-    """Where targets go."""
-    waiter: Waiter
-    """Where descriptors that wake the loop go."""
+    targets: TargetList
+    poller: Poller
     report: Report
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where targets come from: a name that stands for processes, or the units of a manager."""
 
-    due_s: float
-    slack_s: float
-    """So much later than due it may be refreshed, with a look for which the loop wakes up anyway."""
+    def __init__(self) -> None:
+        self.due_s = 0.0
+        """When to refresh it next."""
+        self.slack_s = 0.0
+        """How much later than due it may be refreshed, with a look for which the loop wakes up anyway."""
+        self.is_stale = True
+        """Whether what it knows may be wrong: the next refresh lists everything again."""
 
+    def invalidate(self) -> None:
+        """List everything again, within an interval."""
+        self.is_stale = True
+
+    @abstractmethod
     def refresh(self, now_s: float) -> None:
-        """Find what came and went; sets the next `due_s`. Raises nothing."""
+        """Find what came and went; sets the next `due_s` and clears `is_stale`. Raises nothing."""
 
+    @abstractmethod
     def is_finished(self) -> bool:
         """Whether everything it stands for has stopped for good (`--until-stopped`)."""
 
+    @abstractmethod
     def has_targets(self) -> bool:
         """Whether anything that it stands for is there now."""

@@ -1,9 +1,9 @@
 """The service's status while the one target is `ok`: what `systemctl status` shows, kept up to date.
 
-While memory.current alone settles the look, nobody knows the metric, and no sentence may be made: it would
-take memory. So there is one for each rung of the ladder, made when the target begins. Nearer to the limit
-the status has the reading itself, when that has moved by a hundredth of the limit, once in an interval.
-Several targets: the last change of any is shown.
+While memory.current alone settles the look, the metric is not known, and no sentence may be made: that would
+allocate memory. So there is one for each step of the schedule, made when the target begins. Nearer to the
+threshold the status has the reading itself, when that has moved by a hundredth of the threshold, once in an
+interval. Several targets: the last change of any is shown.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 
 from memmon_systemd.formatting import format_bytes, format_seconds
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.schedule import NEARER, Ladder, Rung
-from memmon_systemd.monitor.target import Roster, Target
+from memmon_systemd.monitor.schedule import NEARER, LookResult, Schedule, Step
+from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier, status_message
 from memmon_systemd.settings import Settings
 
@@ -23,40 +23,40 @@ _NOTHING: Final = -(2**63)
 
 
 class Status:
-    """Keeps STATUS= up to date; `rung` is what it speaks of now, of `target`."""
+    """Keeps STATUS= up to date; `result` is the look that it speaks of now, of `target`."""
 
     __slots__ = (
         "_due_s",
         "_is_blind",
-        "_ladder",
+        "_messages",
+        "_names",
         "_notifier",
-        "_of_rung",
-        "_settings",
+        "_schedule",
         "_since",
         "_told_bytes",
-        "rung",
-        "signals",
+        "requests",
+        "result",
         "target",
     )
 
     def __init__(self, settings: Settings, notifier: Notifier) -> None:
-        """A status of nobody yet; signals are counted from now."""
-        self._settings = settings
+        """A status without a target; requests are counted from now."""
+        self._names = settings.names
         self._notifier = notifier
         self._since = time.strftime("%Y-%m-%d %H:%M")
-        self._ladder: Ladder | None = None
-        self._of_rung: dict[Rung, bytes] = {}
+        self._schedule: Schedule | None = None
+        self._messages: dict[Step, bytes] = {}
         self._due_s = 0.0
         self._is_blind = False
         self._told_bytes = _NOTHING
-        self.signals = 0
-        """How many were sent, or restarts asked for."""
+        self.requests = 0
+        """How many signals were sent, or restarts asked for."""
         self.target: Target | None = None
-        self.rung: Rung | None = None
+        self.result: LookResult | None = None
 
-    def choose(self, roster: Roster) -> None:
+    def choose(self, targets: TargetList) -> None:
         """Speak of the only target there is, or of none."""
-        target = roster.first
+        target = targets.first
         if target is not None and (target.next is not None or target.gauge is None):
             target = None
         if target is not self.target:
@@ -64,65 +64,65 @@ class Status:
             self.outdate()
 
     def outdate(self) -> None:
-        """Something else was said, or another signal was sent: begin anew."""
-        self._ladder = self.rung = None
+        """Something else was said, or another request was made: begin anew."""
+        self._schedule = self.result = None
         self._due_s = 0.0
         self._told_bytes = _NOTHING
 
-    def follow(self, gauge: Gauge, rung: Rung, now_s: float) -> None:
-        """The target is on another rung; calls no allocator while that is a cheap one."""
+    def follow(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        """The target's look has another result; calls no allocator where that is a `Step`."""
         self._is_blind = False
-        if gauge.ladder is not self._ladder:
-            self._prepare(gauge)
-        message = self._of_rung.get(rung)
-        if message is not None:
-            self.rung = rung
+        if gauge.schedule is not self._schedule:
+            self._prepare(target, gauge)
+        if isinstance(result, Step):
+            self.result = result
             self._told_bytes = _NOTHING
-            self._notifier.tell(message)
+            self._notifier.tell(self._messages[result])
             return
-        self.rung = None
+        self.result = None
         usage_bytes = gauge.usage_bytes
-        moved = 100 * abs(usage_bytes - self._told_bytes) >= gauge.ladder.limit_bytes
+        moved = 100 * abs(usage_bytes - self._told_bytes) >= gauge.schedule.threshold_bytes
         if moved and now_s >= self._due_s:
             self._told_bytes = usage_bytes
-            self._due_s = now_s + self._settings.interval_s
-            self._notifier.tell(self._message(gauge, rung, format_bytes(usage_bytes), usage_bytes))
+            self._due_s = now_s + target.settings.interval_s
+            usage = format_bytes(usage_bytes)
+            self._notifier.tell(self._message(target, gauge, gauge.wait_s, usage, usage_bytes))
 
     def blind(self, target: Target, gauge: Gauge) -> None:
         """A target's memory can't be read: said at the first of several such looks."""
         self.outdate()
         if target is self.target and not self._is_blind:
             self._is_blind = True
-            self._notifier.tell(
-                status_message(f"{self._name()}its memory can't be read ({gauge.trouble}); {self._counted()}")
-            )
+            sentence = f"{self._prefix(target)}its memory can't be read ({gauge.trouble})"
+            self._notifier.tell(status_message(f"{sentence}; {self._counted(target)}"))
 
-    def _prepare(self, gauge: Gauge) -> None:
-        self._ladder = gauge.ladder
-        self._of_rung.clear()
-        rung = gauge.ladder.first
-        while rung is not NEARER:
-            most = f"at most {format_bytes(rung.highest_bytes)}"
-            self._of_rung[rung] = self._message(gauge, rung, most, rung.highest_bytes)
-            rung = rung.next
+    def _prepare(self, target: Target, gauge: Gauge) -> None:
+        self._schedule = gauge.schedule
+        self._messages.clear()
+        step = gauge.schedule.first
+        while step is not NEARER:
+            most = f"at most {format_bytes(step.highest_bytes)}"
+            self._messages[step] = self._message(target, gauge, step.wait_s, most, step.highest_bytes)
+            step = step.next
 
-    def _message(self, gauge: Gauge, rung: Rung, usage: str, usage_bytes: int) -> bytes:
-        limit_bytes = gauge.ladder.limit_bytes
+    def _message(self, target: Target, gauge: Gauge, wait_s: float, usage: str, usage_bytes: int) -> bytes:
+        threshold_bytes = gauge.schedule.threshold_bytes
         return status_message(
-            f"{self._name()}ok: {usage} of {format_bytes(limit_bytes)} {gauge.metric.value}"
-            f" ({100 * usage_bytes // limit_bytes}%), looks every {format_seconds(rung.wait_s)};"
-            f" {self._counted()}"
+            f"{self._prefix(target)}ok: {usage} of {format_bytes(threshold_bytes)} {gauge.metric.value}"
+            f" ({100 * usage_bytes // threshold_bytes}%), polled every {format_seconds(wait_s)};"
+            f" {self._counted(target)}"
         )
 
-    def _counted(self) -> str:
-        what = "restart" if self._settings.restart else "signal"
-        counted = f"{self.signals or 'no'} {what}{'' if self.signals == 1 else 's'} since {self._since}"
-        unreadable = self.target.unreadable if self.target is not None else 0
+    def _counted(self, target: Target) -> str:
+        what = "restart" if target.settings.restart else "signal"
+        plural = "" if self.requests == 1 else "s"
+        counted = f"{self.requests or 'no'} {what}{plural} since {self._since}"
+        unreadable = target.unreadable
         if not unreadable:
             return counted
         return f"{counted}, {unreadable} failed reading{'' if unreadable == 1 else 's'}"
 
-    def _name(self) -> str:
+    def _prefix(self, target: Target) -> str:
         """Nothing where the name is in the first line of `systemctl status` anyway."""
-        name = self.target.name if self.target is not None else ""
-        return "" if self._settings.names in ((name,), (name.removesuffix(".service"),)) else f"{name}: "
+        name = target.name
+        return "" if self._names in ((name,), (name.removesuffix(".service"),)) else f"{name}: "

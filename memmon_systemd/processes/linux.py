@@ -1,4 +1,7 @@
-"""Processes whose name begins with a prefix: a look at /proc that costs nothing while nothing is new.
+"""Processes on Linux: held by a pidfd, and found by a look at /proc that is cheap while nothing is new.
+
+A PID is only a number that the kernel gives out again. A process here is a pidfd, opened before its name
+and start time are read; a check that the pidfd still lives after that makes the three belong together.
 
 /proc/loadavg ends in the PID that was given out last. While that stays the same no process was made, so
 there is nothing to scan: one read of 30 bytes instead of 5,000 files. exec(2) and prctl(2) can rename a
@@ -7,8 +10,12 @@ process later, so young ones are looked at again, and all of them every 30 s.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +25,98 @@ FULL_SCAN_S: Final = 30.0
 """An old process that was renamed is found within this time."""
 YOUNG_S: Final = 10.0
 """A new process usually has its final name within milliseconds of fork; a start script may take longer."""
+_SPARE_DESCRIPTORS: Final = 64
+"""So many stay free for what is opened for a moment: without any, nothing can be read or signalled."""
 _MANY_NEW: Final = 500
 """From here on a scan of /proc costs less than a try at every new PID: most of them are gone already."""
+
+
+class LinuxProcess:
+    """One process, held by a pidfd and an open statm where descriptors allow it."""
+
+    __slots__ = ("_pidfd", "_statm", "name", "pid", "start")
+
+    def __init__(self, pid: int) -> None:
+        """Hold process `pid`; OSError where there is none. Kernel threads can't be held (ESRCH)."""
+        self.pid = pid
+        self._pidfd = -1
+        self._statm = -1
+        try:
+            self._pidfd = os.pidfd_open(pid)
+            self._statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+        except OSError as error:
+            self.close()
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        try:
+            stat = self._checked_stat()
+        except OSError:
+            self.close()
+            raise
+        self.name = stat.comm.decode(errors="backslashreplace")
+        self.start = stat.start_ticks
+        if self._statm >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS:
+            self.close()
+
+    def rss_bytes(self) -> int:
+        """Resident set size by statm, or by stat where it isn't held; ESRCH when it ended or is a zombie."""
+        if self._statm < 0:
+            return self._same_stat().resident_bytes
+        return proc.resident_bytes(os.pread(self._statm, 128, 0))
+
+    def pss_bytes(self) -> int:
+        """Proportional set size by smaps_rollup, which walks its page tables: milliseconds."""
+        return proc.kib_field(proc.read(f"/proc/{self.pid}/smaps_rollup", 4096), b"\nPss:")
+
+    def swap_bytes(self) -> int:
+        """What of it is in swap (VmSwap); 0 where the kernel has no swap."""
+        return proc.kib_field(proc.read(f"/proc/{self.pid}/status", 8192), b"\nVmSwap:")
+
+    def is_still(self, prefix: bytes) -> bool:
+        """Whether it lives, is the process that was opened, and its name begins with `prefix`.
+
+        OSError where that can't be read.
+        """
+        try:
+            stat = self._same_stat()
+        except ProcessLookupError:
+            return False
+        return proc.is_named(self.pid, stat.comm, prefix)
+
+    def send(self, signal_number: int) -> None:
+        """Signal this very process; ProcessLookupError, PermissionError."""
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, signal_number)
+            return
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            self._same_stat()
+            signal.pidfd_send_signal(pidfd, signal_number)
+        finally:
+            os.close(pidfd)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for descriptor in (self._pidfd, self._statm):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._pidfd = self._statm = -1
+
+    def _same_stat(self) -> proc.Stat:
+        stat = self._checked_stat()
+        if stat.start_ticks != self.start:
+            raise ProcessLookupError(errno.ESRCH, "the PID is another process's now")
+        return stat
+
+    def _checked_stat(self) -> proc.Stat:
+        stat = proc.read_stat(self.pid)
+        if stat.kernel_thread or stat.state in b"ZXx":
+            raise ProcessLookupError(errno.ESRCH, "a kernel thread or a zombie")
+        if self._pidfd >= 0:
+            # EPERM: it lives; whether it may be signalled shows when it is.
+            with suppress(PermissionError):
+                signal.pidfd_send_signal(self._pidfd, 0)
+        return stat
 
 
 class Finder:

@@ -64,9 +64,9 @@ class ProcessTable:
 def by_proc() -> ProcessTable:
     """The Linux way: pidfds and /proc, cheap enough for every look."""
     from memmon_systemd.linux import proc
-    from memmon_systemd.processes import linux as finder
+    from memmon_systemd.processes import linux
 
-    return ProcessTable(proc.LinuxProcess, finder.Finder, proc.ancestors)
+    return ProcessTable(linux.LinuxProcess, linux.Finder, proc.ancestors)
 
 
 def by_psutil() -> ProcessTable:

@@ -1,4 +1,4 @@
-"""The end of start-up: from here on nobody is asked for memory.
+"""The end of start-up: from here on no memory is allocated.
 
 What Python, libc and libsystemd need for a moment comes from memory that was taken, touched and locked
 here. Measured on CPython 3.11 and glibc 2.36, 50 rounds of 2 MB of small and 1 MB of large objects:
@@ -73,7 +73,9 @@ class Mapping:
         return self.permissions.startswith("rw")
 
 
-def settle(libc: Libc, rehearse: Callable[[], None], *, crowds: bool) -> tuple[Reserve, Sequence[str]]:
+def reserve_and_lock(
+    libc: Libc, rehearse: Callable[[], None], *, crowds: bool
+) -> tuple[Reserve, Sequence[str]]:
     """Rehearse every path, take the reserve and lock it all; and a sentence for each thing that was refused.
 
     Twice: the first rehearsal takes what the second would have had to ask for. Where `crowds` of targets can

@@ -1,4 +1,4 @@
-"""Every path that the monitor may take, walked once with nobody there: nothing new is met later."""
+"""Every path that the monitor may take, gone once before READY=1, so that it finds all it needs in memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from itertools import count
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.schedule import Ladder
-from memmon_systemd.monitor.source import Loop
-from memmon_systemd.monitor.target import Outcome, Roster, Target, Waiter
+from memmon_systemd.monitor.schedule import schedule_for
+from memmon_systemd.monitor.source import Context, Source
+from memmon_systemd.monitor.target import NEVER, Outcome, Target, TargetList
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import process_table
-from memmon_systemd.settings import Metric, Settings
+from memmon_systemd.settings import Metric, Settings, TargetSettings
 
 _GIB = 1 << 30
-_LIMITS_BYTES = count(1000 * _GIB)
-"""Another limit each time: a ladder that is known already would not be made."""
+_THRESHOLDS_BYTES = count(1000 * _GIB)
+"""Another one each time: a schedule that is known already would not be made."""
 _READINGS = (10 * _GIB, 900 * _GIB, 2000 * _GIB, 2000 * _GIB, 2000 * _GIB, 900 * _GIB, -1)
 """Far below, near, over, signalled, over again, within again, gone.
 
@@ -45,10 +47,10 @@ class _Script(Gauge):
 
     __slots__ = ("readings",)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TargetSettings) -> None:
         super().__init__(
             settings.metric or Metric.CURRENT,
-            Ladder.climb(next(_LIMITS_BYTES), settings.interval_s, settings.growth_bytes_per_s),
+            schedule_for(next(_THRESHOLDS_BYTES), settings.interval_s, settings.growth_bytes_per_s),
         )
         self.readings = list(_READINGS)
 
@@ -64,25 +66,27 @@ class _Actor(Target):
 
     __slots__ = ("asked",)
 
-    def __init__(self) -> None:
-        super().__init__("rehearsal.service", "rehearsal.service", _STEP_S)
+    def __init__(self, settings: TargetSettings) -> None:
+        super().__init__("rehearsal.service", "rehearsal.service", settings, _STEP_S)
         self.asked = 0
 
     def is_same(self) -> bool:
         return True
 
-    def act(self, now_s: float) -> Outcome:
+    def request(self, now_s: float) -> Outcome:
         self.asked += 1
-        return Outcome(done=self.asked > 1, what="a rehearsal")
+        return Outcome(is_done=self.asked > 1, sentence="a rehearsal")
 
     def lost(self, now_s: float) -> None:
-        self.ended = True
+        self.has_ended = True
         self.enter(State.WAITING, now_s)
 
 
-class _NoSource:
-    due_s = float("inf")
-    slack_s = 0.0
+class _NoSource(Source):
+    def __init__(self) -> None:
+        super().__init__()
+        self.due_s = NEVER
+        self.is_stale = False
 
     def refresh(self, now_s: float) -> None:
         """Nothing comes."""
@@ -94,19 +98,20 @@ class _NoSource:
         return True
 
 
-def walk_the_loop(settings: Settings, sink: Sink) -> None:
+def rehearse_the_loop(settings: Settings, sink: Sink) -> None:
     """A target's whole life by the real monitor, with a clock of its own and a log to nowhere."""
     notifier = Notifier(None, None, None)
-    loop = Loop(Roster(), Waiter(), Report(settings, _Unwritten(sink), notifier))
+    log = Log(_Unwritten(sink), notifier, is_quiet=settings.verbosity < 0)
+    context = Context(TargetList(), Poller(), Report(log))
     clock = [0.0]
-    monitor = Monitor(settings, [_NoSource()], loop, notifier, clock=lambda: clock[0])
-    target, gauge = _Actor(), _Script(settings)
-    loop.report.waiting(target.name, target.unit, "rehearsal")
-    loop.report.warn("rehearsal")
-    loop.report.bug(OSError("rehearsal"))
-    loop.roster.add(target)
+    monitor = Monitor(settings, [_NoSource()], context, notifier, clock=lambda: clock[0])
+    target, gauge = _Actor(settings.target), _Script(settings.target)
+    context.report.waiting(target.name, target.unit, "rehearsal")
+    context.report.warn.systemd_unavailable("rehearsal")
+    context.report.warn.bug(OSError("rehearsal"))
+    context.targets.add(target)
     target.begin(gauge, clock[0])
-    loop.report.began(target)
+    context.report.began(target)
     while gauge.readings:
         target.look_at(clock[0])
         monitor.look_around()
@@ -114,7 +119,7 @@ def walk_the_loop(settings: Settings, sink: Sink) -> None:
         del gauge.readings[0]
 
 
-def walk_the_machine(settings: Settings) -> None:
+def rehearse_the_machine(settings: TargetSettings) -> None:
     """This very process and its cgroup, measured and (with signal 0) signalled like a target."""
     table = process_table()
     table.ancestors()
@@ -134,7 +139,7 @@ def walk_the_machine(settings: Settings) -> None:
         os.strerror(number)  # The C library has these texts on three pages, and any error may come.
 
 
-def walk_the_cgroup(settings: Settings) -> None:
+def rehearse_the_cgroup(settings: TargetSettings) -> None:
     """A unit's gauge on the cgroup that this process runs in, whichever files it has."""
     from memmon_systemd.units.gauge import open_sum_gauge, open_unit_gauge
 

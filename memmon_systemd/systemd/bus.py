@@ -20,6 +20,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
+from memmon_systemd.systemd.backoff import Backoff
+from memmon_systemd.systemd.errors import BusError
+
 CALL_DEADLINE_S: Final = 1
 PATIENT_DEADLINE_S: Final = 20
 """For `--check`: its question about a right starts polkit, which took 7.5 s on an emulated machine."""
@@ -32,45 +35,6 @@ _GREETING_PAUSE_S: Final = 30.0
 """The longest pause where not even the greeting worked: to try that costs no memory, and at most 1 s."""
 
 _LOST: Final = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EBADF)
-
-
-class BusError(Exception):
-    """The bus, or who answers on it, refused or could not be asked: one line, and the errno."""
-
-    def __init__(self, number: int, text: str, *, was_called: bool = False) -> None:
-        """`number` is a positive errno; a call that was made and failed has cost memory that nobody frees."""
-        super().__init__(text)
-        self.errno = number
-        self.was_called = was_called
-
-
-class Backoff:
-    """When to try again what failed: after 1 s, 2 s, 4 s, … up to an hour."""
-
-    __slots__ = ("_again_s", "_pause_s", "why")
-    LONGEST_S: Final = 3600.0
-
-    def __init__(self) -> None:
-        """Nothing has failed yet."""
-        self._pause_s = 0.0
-        self._again_s = 0.0
-        self.why = ""
-        """What failed last."""
-
-    def is_due(self, now_s: float) -> bool:
-        """Whether a try is allowed now."""
-        return now_s >= self._again_s
-
-    def failed(self, now_s: float, why: str, longest_s: float = LONGEST_S) -> None:
-        """A try failed: the next pause is twice as long, but `longest_s` at most."""
-        self.why = why
-        self._pause_s = min(max(2 * self._pause_s, 1.0), longest_s)
-        self._again_s = now_s + self._pause_s
-
-    def worked(self) -> None:
-        """A try worked: the next failure starts from 1 s."""
-        self._pause_s = 0.0
-        self._again_s = 0.0
 
 
 class Bus:
@@ -90,7 +54,6 @@ class Bus:
         # Any: pystemd is Cython without types for mypy (no py.typed).
         self._connection: Any = None
         self._reconnect = Backoff()
-        self._last_failure = BusError(errno.ENOTCONN, "not connected yet")
         self._connect(_START_DEADLINE_S)
 
     def call(self, where: tuple[bytes, bytes, bytes], method: bytes, signature: bytes, *values: Any) -> Any:
@@ -136,8 +99,8 @@ class Bus:
             connection.close()
 
     def _connect(self, greeting_deadline_s: float = CALL_DEADLINE_S) -> Any:
-        if not self._reconnect.is_due(time.monotonic()):
-            raise self._last_failure
+        if self._reconnect.failure is not None and not self._reconnect.is_due(time.monotonic()):
+            raise self._reconnect.failure
         try:
             if self._address is not None:
                 _await_greeting(self._address, greeting_deadline_s)
@@ -167,9 +130,8 @@ class Bus:
 
     def _give_up(self, failure: BusError) -> None:
         """Leave the bus alone for a while: meanwhile every call fails at once, with the same failure."""
-        self._last_failure = failure
         longest_s = Backoff.LONGEST_S if failure.was_called else _GREETING_PAUSE_S
-        self._reconnect.failed(time.monotonic(), str(failure), longest_s)
+        self._reconnect.failed(time.monotonic(), failure, longest_s)
 
 
 def _socket_address(user: bool, environ: Mapping[str, str]) -> str | None:

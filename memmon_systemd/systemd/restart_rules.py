@@ -6,6 +6,7 @@ RestartForceExitStatus=, RemainAfterExit=.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from memmon_systemd.formatting import signal_name
+from memmon_systemd.systemd.properties import Properties
 
 CLEAN_SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 """A daemon that one of these killed has ended cleanly, for systemd."""
@@ -100,6 +102,17 @@ class RestartRules:
             "on-abort": not clean and bool(end.signal_number),
         }
         return followed.get(self.restart, False)  # no, and on-watchdog: only after a time-out
+
+
+def rules_of(properties: Properties) -> RestartRules:
+    """The rules of a service, by its properties (org.freedesktop.systemd1(5))."""
+    return RestartRules(
+        os.fsdecode(properties[b"Restart"]),
+        ExitSet(*properties[b"SuccessExitStatus"]),
+        ExitSet(*properties[b"RestartPreventExitStatus"]),
+        ExitSet(*properties[b"RestartForceExitStatus"]),
+        bool(properties[b"RemainAfterExit"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 `UnitGauge.look` is the loop's inner part and calls no allocator while memory.current alone settles it:
 one seek and one read into a buffer that stays (`os.pread` would make a bytes object, `os.preadv` two
-arrays), then a comparison of text with text. Everything nearer to the limit may allocate, and is served
+arrays), then a comparison of text with text. Everything nearer to the threshold may allocate, and is served
 from memory that was reserved before READY.
 """
 
@@ -16,9 +16,17 @@ from typing import Final
 
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.schedule import BUFFER_BYTES, NEARER, UNREADABLE, Ladder, Rung
-from memmon_systemd.settings import Metric, Settings, Share
+from memmon_systemd.monitor.schedule import (
+    BUFFER_BYTES,
+    NEARER,
+    UNREADABLE,
+    LookResult,
+    Schedule,
+    schedule_for,
+)
+from memmon_systemd.settings import Metric, TargetSettings
 
 _NEWLINE, _ZERO, _NINE = b"\n09"
 _NO_NUMBER: Final = "memory.current holds no number"
@@ -31,23 +39,15 @@ _STAT: Final = bytearray(b"\n" * _STAT_BYTES)
 _STAT_ROOM: Final = memoryview(_STAT)[1:]
 """Behind a newline, so that the first key is found like the others."""
 
-RECLAIMABLE: Final = (b"inactive_file", b"active_file", b"slab_reclaimable")
-"""What the kernel can drop by itself, so what gets no service killed."""
-
 
 class UnitGauge(Gauge):
     """A unit's memory by the files of its cgroup (cgroup-v2.rst, Memory Interface Files)."""
 
-    __slots__ = (
-        "_current_file",
-        "_first",
-        "_stat_file",
-        "_swap_file",
-    )
+    __slots__ = ("_current_file", "_first", "_stat_file", "_swap_file")
 
-    def __init__(self, directory: Path, metric: Metric, swap: bool, ladder: Ladder) -> None:
+    def __init__(self, directory: Path, metric: Metric, swap: bool, schedule: Schedule) -> None:
         """Open the files below `directory`; OSError where there is no memory.current."""
-        super().__init__(metric, ladder)
+        super().__init__(metric, schedule)
         self._current_file = open_file(directory, "memory.current")
         self._stat_file: io.FileIO | None = None
         self._swap_file: io.FileIO | None = None
@@ -59,15 +59,15 @@ class UnitGauge(Gauge):
         except OSError:
             self.close()
             raise
-        self.climb(ladder)
+        self.follow(schedule)
 
-    def climb(self, ladder: Ladder) -> None:
-        """Go on with another limit; with swap counted, memory.current alone settles nothing."""
-        super().climb(ladder)
-        self._first = NEARER if self._swap_file else ladder.first
+    def follow(self, schedule: Schedule) -> None:
+        """Go on with another threshold; with swap counted, memory.current alone settles nothing."""
+        super().follow(schedule)
+        self._first = NEARER if self._swap_file else schedule.first
 
-    def look(self) -> Rung:
-        """The rung of this moment, by memory.current alone where that settles it."""
+    def look(self) -> LookResult:
+        """What this moment says, by memory.current alone where that settles it."""
         try:
             self._current_file.seek(0)
             length = self._current_file.readinto(_CURRENT)
@@ -76,35 +76,27 @@ class UnitGauge(Gauge):
         if not length or _CURRENT[length - 1] != _NEWLINE or not _ZERO <= _CURRENT[0] <= _NINE:
             self.trouble = _NO_NUMBER
             return UNREADABLE
-        rung = self._first
-        while length > rung.length or (length == rung.length and rung.bound < _CURRENT):
-            rung = rung.next
-        if rung is NEARER:
+        step = self._first
+        while length > step.length or (length == step.length and step.bound < _CURRENT):
+            step = step.next
+        if step is NEARER:
             return self.look_closer()
-        return rung
+        return step
 
     def measure(self) -> int:
         """The metric now, in bytes."""
         self._current_file.seek(0)
         length = self._current_file.readinto(_CURRENT) or 0  # None: EAGAIN
-        usage_bytes = cgroup.line_number(_CURRENT[:length], "memory.current")
+        usage_bytes = line_number(_CURRENT[:length], "memory.current")
         if self._stat_file is not None:
-            usage_bytes = self._counted_bytes(usage_bytes, self._stat_file)
+            self._stat_file.seek(0)
+            end = 1 + (self._stat_file.readinto(_STAT_ROOM) or 0)
+            usage_bytes = metric_bytes(self.metric, usage_bytes, _STAT, end)
         if self._swap_file is not None:
             self._swap_file.seek(0)
             swap = self._swap_file.read(BUFFER_BYTES) or b""
-            usage_bytes += cgroup.line_number(swap, "memory.swap.current")
+            usage_bytes += line_number(swap, "memory.swap.current")
         return usage_bytes
-
-    def _counted_bytes(self, current_bytes: int, stat_file: io.FileIO) -> int:
-        stat_file.seek(0)
-        end = 1 + (stat_file.readinto(_STAT_ROOM) or 0)
-        if end == 1:
-            raise ValueError("memory.stat is empty")
-        if self.metric is Metric.ANON:
-            return cgroup.stat_bytes(_STAT, end, b"anon")
-        dropped = RECLAIMABLE if self.metric is Metric.UNRECLAIMABLE else RECLAIMABLE[:1]
-        return max(current_bytes - sum(cgroup.stat_bytes(_STAT, end, key) for key in dropped), 0)
 
     def close(self) -> None:
         """Close the files; a descriptor of a removed cgroup would only answer ENODEV."""
@@ -121,9 +113,9 @@ class SumGauge(Gauge):
 
     __slots__ = ("_rss_bytes",)
 
-    def __init__(self, rss_bytes: Callable[[], int], ladder: Ladder) -> None:
+    def __init__(self, rss_bytes: Callable[[], int], schedule: Schedule) -> None:
         """A gauge on `rss_bytes`, which sums up the unit's processes at each call."""
-        super().__init__(Metric.RSS, ladder)
+        super().__init__(Metric.RSS, schedule)
         self._rss_bytes = rss_bytes
 
     def measure(self) -> int:
@@ -142,32 +134,26 @@ def open_file(directory: Path, name: str) -> io.FileIO:
     return _File(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 
 
-def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> UnitGauge:
+def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> UnitGauge:
     """A gauge on the unit's files; FileNotFoundError where it has no memory controller."""
     metric = settings.metric or Metric.UNRECLAIMABLE
-    return UnitGauge(directory, metric, settings.swap, unit_ladder(directory, hierarchy, settings))
+    return UnitGauge(directory, metric, settings.swap, unit_schedule(directory, hierarchy, settings))
 
 
-def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: Settings) -> SumGauge:
+def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> SumGauge:
     """A gauge on the unit's processes, where there is no memory controller."""
 
     def rss_bytes() -> int:
-        total_bytes = 0
         directory.stat()  # FileNotFoundError: the unit is gone, which no empty list of PIDs says.
-        for pid in cgroup.processes_below(directory):
-            try:
-                total_bytes += proc.rss_bytes(pid)
-            except OSError:
-                continue  # It ended between the list and this read.
-        return total_bytes
+        return proc.total_rss_bytes(cgroup.processes_below(directory))
 
-    return SumGauge(rss_bytes, unit_ladder(directory, hierarchy, settings))
+    return SumGauge(rss_bytes, unit_schedule(directory, hierarchy, settings))
 
 
-def unit_ladder(directory: Path, hierarchy: Hierarchy, settings: Settings) -> Ladder:
+def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
-    whole_bytes = 0
-    if isinstance(settings.max_memory, Share):
-        whole_bytes = cgroup.tightest_limit_bytes(directory, hierarchy.root)
-    limit_bytes = settings.max_memory.limit_bytes(whole_bytes)
-    return Ladder.climb(limit_bytes, settings.interval_s, settings.growth_bytes_per_s)
+    limit_bytes = 0
+    if settings.threshold.follows_limit:
+        limit_bytes = cgroup.tightest_limit_bytes(directory, hierarchy.root)
+    threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
+    return schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s)

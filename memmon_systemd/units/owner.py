@@ -1,11 +1,10 @@
-"""Processes whose name begins with a prefix, each looked up to the unit that it belongs to."""
+"""Processes whose name starts with a prefix, each looked up to the unit that it belongs to."""
 
 from __future__ import annotations
 
-from memmon_systemd.monitor.source import Loop
+from memmon_systemd.monitor.source import Context
 from memmon_systemd.processes.source import NamedProcesses
 from memmon_systemd.processes.table import Process, ProcessTable
-from memmon_systemd.settings import Settings
 from memmon_systemd.units.watch import UnitWatch
 
 
@@ -13,10 +12,10 @@ class OwnerSource(NamedProcesses):
     """Every process of a name puts the unit that it belongs to into a watch of units."""
 
     def __init__(
-        self, name: str, settings: Settings, table: ProcessTable, units: UnitWatch, loop: Loop
+        self, name: str, interval_s: float, table: ProcessTable, units: UnitWatch, context: Context
     ) -> None:
-        """A source for names that begin with `name`."""
-        super().__init__(name, settings, table, loop)
+        """A source for names that start with `name`."""
+        super().__init__(name, interval_s, table, context)
         self._units = units
         self._held: list[Process] = []
 
@@ -33,7 +32,7 @@ class OwnerSource(NamedProcesses):
         for process in processes:
             self._held.append(process)
             if not self._units.add_owner_of(process.pid):
-                self._loop.report.warn(f"{process.name}[{process.pid}] belongs to no unit")
+                self._context.report.warn.no_unit(f"{process.name}[{process.pid}]")
 
     def _is_ended(self, process: Process) -> bool:
         try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.settings import Settings
-from memmon_systemd.systemd.bus import BusError
-from memmon_systemd.systemd.manager import LOADED, Manager
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.systemd.restart_rules import Disposition, remedy, sentence, verdict
 
 
 def warn_of_what_stays_down(
-    names: Iterable[str], manager: Manager, settings: Settings, report: Report
+    names: Iterable[str], manager: Manager, signal_number: int, report: Report
 ) -> None:
     """A line for each service, for only one of a template's: instances are alike."""
     services = (name for name in names if name.endswith(".service"))
@@ -25,10 +25,9 @@ def warn_of_what_stays_down(
                 continue  # It may come; nothing is known of it yet.
             rules = manager.restart_rules(manager.unit(name))
         except BusError as error:
-            report.warn(f"{name}: whether it would be started again is unknown: {error}", name)
+            report.warn.restart_unknown(name, str(error))
             continue
-        found = verdict(rules, settings.signal_number, Disposition.UNKNOWN)
+        found = verdict(rules, signal_number, Disposition.UNKNOWN)
         if found is not None and found.expected:
             lines = " ".join(remedy(found, rules))
-            what = sentence(rules, found, settings.signal_number)
-            report.warn(f"{name}: {what}; put {lines} in its [Service]: see --check", name)
+            report.warn.stays_down(name, sentence(rules, found, signal_number), lines)

@@ -1,4 +1,4 @@
-"""Asking a unit to go: KillUnit through systemd, and by pidfd where systemd doesn't answer."""
+"""Requests to a unit: through systemd, and the signal by pidfd where systemd doesn't answer."""
 
 from __future__ import annotations
 
@@ -12,94 +12,102 @@ from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.target import Outcome
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT, ProcessTable
-from memmon_systemd.settings import KillWhom, Settings
-from memmon_systemd.systemd.bus import Backoff, BusError
-from memmon_systemd.systemd.manager import Invocation, Manager, Unit
+from memmon_systemd.settings import KillWhom, TargetSettings
+from memmon_systemd.systemd.backoff import Backoff
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import POLKIT_HINT, Manager, Unit, UnitState
+from memmon_systemd.units.recipient import NO_MAIN_PROCESS, recipient
 
-_WHO: Final[Mapping[KillWhom, str]] = {
+_WHOM: Final[Mapping[KillWhom, str]] = {
     KillWhom.MAIN: "the main process",
     KillWhom.CONTROL: "the control process",
     KillWhom.ALL: "all processes",
 }
-_BUS_HINT: Final = "run as root or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 
 
-class UnitActor:
-    """The way to a unit of one manager."""
+class Signaller:
+    """The way to the units of one manager."""
 
-    __slots__ = ("_manager", "_settings", "_signal", "_table")
+    __slots__ = ("_manager", "_table")
 
-    def __init__(self, manager: Manager, table: ProcessTable, settings: Settings) -> None:
-        """An actor for what the settings ask."""
+    def __init__(self, manager: Manager, table: ProcessTable) -> None:
         self._manager = manager
         self._table = table
-        self._settings = settings
-        self._signal = signal_name(settings.signal_number)
 
-    def ask(
-        self, unit: Unit, invocation: Invocation, directory: Path, backoff: Backoff, now_s: float
+    def request(
+        self,
+        unit: Unit,
+        state: UnitState,
+        settings: TargetSettings,
+        directory: Path,
+        backoff: Backoff,
+        now_s: float,
     ) -> Outcome:
         """Signal or restart a unit whose cgroup is `directory`; raises nothing.
 
-        While `backoff` runs systemd isn't asked, for each call that fails costs memory that nobody frees. A
-        bus that can't be called has a pause of its own.
+        The direct signal is for a systemd that doesn't answer: an answer that says no is final. While
+        `backoff` runs systemd isn't asked, for each call that fails leaks memory in libsystemd. A bus that
+        can't be called has a pause of its own.
         """
-        trouble = backoff.why
-        if backoff.is_due(now_s):
+        whom = recipient(unit.is_service, state.main_pid, state.had_main, settings.kill_whom)
+        if whom is None and not settings.restart:
+            return Outcome(is_done=False, sentence=NO_MAIN_PROCESS)
+        failure = backoff.failure
+        if failure is None or backoff.is_due(now_s):
             try:
-                done = self._by_systemd(unit, invocation)
+                done = self._by_systemd(unit, whom, settings)
             except BusError as error:
                 if error.errno == errno.EINTR:
                     # A signal tells the monitor to end; systemd may well have done what was asked.
-                    return Outcome(done=False, what=f"{error}: ended meanwhile")
-                trouble = str(error) + (
-                    f": {_BUS_HINT}" if error.errno in (errno.EACCES, errno.EPERM) else ""
-                )
+                    return Outcome(is_done=False, sentence=f"{error}: ended meanwhile")
+                failure = error
                 if error.was_called:
-                    backoff.failed(now_s, trouble)
+                    backoff.failed(now_s, error)
             else:
                 backoff.worked()
-                return Outcome(done=True, what=done)
-        if self._settings.restart:
-            return Outcome(done=False, what=trouble)
-        return self._directly(unit, invocation, directory, trouble)
+                return Outcome(is_done=True, sentence=done)
+        if failure.is_answer or settings.restart:
+            hint = f": {POLKIT_HINT}" if failure.errno in (errno.EACCES, errno.EPERM) else ""
+            return Outcome(is_done=False, sentence=f"{failure}{hint}")
+        return self._directly(unit, state, settings, directory, str(failure))
 
-    def _by_systemd(self, unit: Unit, invocation: Invocation) -> str:
-        if self._settings.restart:
+    def _by_systemd(self, unit: Unit, whom: KillWhom | None, settings: TargetSettings) -> str:
+        if settings.restart or whom is None:
             self._manager.restart(unit)
             return "asked systemd to restart it (TryRestartUnit)"
-        whom = self._settings.kill_whom
-        if whom is None:
-            whom = KillWhom.MAIN if invocation.main_pid else KillWhom.ALL
-        self._manager.kill(unit, whom.value, self._settings.signal_number)
-        return f"sent {self._signal} to {_WHO[whom]} (KillUnit)"
+        self._manager.kill(unit, whom.value, settings.signal_number)
+        return f"sent {signal_name(settings.signal_number)} to {_WHOM[whom]} (KillUnit)"
 
-    def _directly(self, unit: Unit, invocation: Invocation, directory: Path, trouble: str) -> Outcome:
-        whom = self._settings.kill_whom
-        if whom is KillWhom.CONTROL:
-            return Outcome(done=False, what=f"{trouble}; only systemd knows the control process")
+    def _directly(
+        self, unit: Unit, state: UnitState, settings: TargetSettings, directory: Path, trouble: str
+    ) -> Outcome:
+        if settings.kill_whom is KillWhom.CONTROL:
+            return Outcome(is_done=False, sentence=f"{trouble}; only systemd knows the control process")
         try:
-            if whom is KillWhom.ALL or (whom is None and not unit.is_service):
+            if settings.kill_whom is KillWhom.ALL or (settings.kill_whom is None and not unit.is_service):
                 pids = list(dict.fromkeys(cgroup.processes_below(directory)))
             else:
-                pids = _main_process(directory, invocation.main_pid)
+                pids = _main_process(directory, state.main_pid)
         except OSError as error:
-            return Outcome(done=False, what=f"{trouble}; by pidfd: {error.filename}: {error.strerror}")
+            sentence = f"{trouble}; by pidfd: {error.filename}: {error.strerror}"
+            return Outcome(is_done=False, sentence=sentence)
         untouchable = self._table.ancestors()
         sent, failures = 0, ""
         for pid in pids:
             if pid not in untouchable:
-                failure = self._send(pid, directory, self._settings.signal_number)
+                failure = self._send(pid, directory, settings.signal_number)
                 sent += not failure
                 failures = failures or failure
         if sent:
             who = f"process {pids[0]}" if len(pids) == 1 else f"{sent} of {len(pids)} processes"
-            return Outcome(done=True, what=f"sent {self._signal} to {who} by pidfd ({trouble})")
-        return Outcome(done=False, what=f"{trouble}; by pidfd: {failures or 'the unit has no such process'}")
+            name = signal_name(settings.signal_number)
+            return Outcome(is_done=True, sentence=f"sent {name} to {who} by pidfd ({trouble})")
+        sentence = f"{trouble}; by pidfd: {failures or 'the unit has no such process'}"
+        return Outcome(is_done=False, sentence=sentence)
 
     def rehearse(self, directory: Path) -> None:
-        """Walk the way of the direct signal, to this process, with signal 0, which is none."""
-        _main_process(directory, 0)
+        """Go the way of the direct signal, to this process, with signal 0, which is none."""
+        _main_process(directory, None)
         self._send(os.getpid(), directory, 0)
 
     def _send(self, pid: int, directory: Path, signal_number: int) -> str:
@@ -122,11 +130,11 @@ class UnitActor:
         return ""
 
 
-def _main_process(directory: Path, main_pid: int) -> list[int]:
+def _main_process(directory: Path, main_pid: int | None) -> list[int]:
     """The main process as systemd said, or as systemd would guess: the oldest whose parent is outside."""
     pids = set(cgroup.processes_below(directory))
-    if main_pid in pids:
-        return [main_pid]
+    if main_pid:
+        return [main_pid] if main_pid in pids else []
     oldest: list[tuple[int, int]] = []
     for pid in pids:
         try:

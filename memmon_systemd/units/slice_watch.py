@@ -1,4 +1,4 @@
-"""Which units have a cgroup, told by inotify: nobody is asked again and again.
+"""Which units have a cgroup, told by inotify: without polling.
 
 inotify works on cgroupfs (kernels 6.1 and 6.12): the directory of a slice tells the name of each unit's
 cgroup as it comes and goes. Where inotify can't be had (`fs.inotify.max_user_instances`), the slices are
@@ -16,7 +16,7 @@ from typing import Final
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.libc import IN_CREATE, IN_DELETE, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Libc
-from memmon_systemd.monitor.target import NO_DESCRIPTOR
+from memmon_systemd.monitor.poller import NO_DESCRIPTOR
 
 _HEADER: Final = struct.Struct("iIII")
 """struct inotify_event: watch, mask, cookie, length of the name (inotify(7))."""
@@ -42,7 +42,7 @@ class SliceWatch:
         """A watch on `top` and its slices; without inotify `problem` says why."""
         self._libc = libc
         self._top = top
-        self.problem = ""
+        self.problem: str | None = None
         self.descriptor = NO_DESCRIPTOR
         try:
             self.descriptor = libc.inotify()

@@ -7,43 +7,57 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from memmon_systemd.linux import cgroup
-from memmon_systemd.monitor.target import NEVER, NO_DESCRIPTOR
-from memmon_systemd.settings import Share
+from memmon_systemd.monitor.poller import NO_DESCRIPTOR
+from memmon_systemd.monitor.source import Source
+from memmon_systemd.monitor.target import NEVER
+from memmon_systemd.settings import TargetSettings
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.target import UnitContext, UnitTarget
 
 _FILE_PAUSE_S: Final = 0.1
 _STOP_PAUSE_S: Final = 1.0
 
-UNTOUCHABLE: Final = "memory-monitor itself, who runs it, or PID 1 is in it"
+UNTOUCHABLE: Final = "memory-monitor, an ancestor of it, or PID 1 runs in it"
 
 
-class UnitWatch:
+def untouchable_units(pids: Collection[int], top_group: str) -> set[str]:
+    """The units that contain these processes, and the root slice: a signal to them could end the monitor."""
+    groups = (cgroup.control_group_of(pid) or "" for pid in pids)
+    return {"-.slice", *(unit for group in groups for unit in cgroup.units_of(group, top_group))}
+
+
+class UnitWatch(Source):
     """A source of units: named exactly, by globs, or by a process that they own."""
 
     def __init__(
-        self, context: UnitContext, watch: SliceWatch, top_group: str, untouchable_pids: Collection[int]
+        self,
+        context: UnitContext,
+        settings: TargetSettings,
+        watch: SliceWatch,
+        top_group: str,
+        untouchable: Collection[str],
+        *,
+        until_stopped: bool = False,
     ) -> None:
-        """A watch without names on the units below the control group `top_group`.
-
-        Units with one of `untouchable_pids` in them are never watched.
-        """
-        self.due_s = self.slack_s = 0.0
+        """A watch without names on the units below the control group `top_group`, but for `untouchable`."""
+        super().__init__()
         self._context = context
+        self._settings = settings
         self._watch = watch
         self._top_group = top_group
-        self._untouchable = self._units_that_run(untouchable_pids)
+        self._untouchable = untouchable
+        self._until_stopped = until_stopped
         # Once for all: each `self._unit_gone` is another object, of 64 bytes for each unit.
         self._callbacks = (self._unit_gone, self.wake)
         self._targets: dict[str, UnitTarget] = {}
         self._exact: dict[str, str] = {}
         self._globs: list[str] = []
         self._owners: set[str] = set()
-        self._left_out: set[str] = set()
+        self._skipped: set[str] = set()
         self._some_have_run = False
         self._has_looked = False
         if watch.descriptor != NO_DESCRIPTOR:
-            context.loop.waiter.watch(watch.descriptor, self)
+            context.shared.poller.watch(watch.descriptor, self)
 
     def add_name(self, name: str, why_waiting: str) -> None:
         """Watch a unit by its full name; while it has no cgroup, `why_waiting` is said."""
@@ -62,16 +76,12 @@ class UnitWatch:
             return False
         if units[-1] not in self._owners:
             self._owners.add(units[-1])
-            self.due_s = 0.0
+            self.invalidate()
         return True
 
     def names(self) -> list[str]:
         """The units that are waited for or measured now."""
         return list(self._targets)
-
-    def is_untouchable(self, name: str) -> bool:
-        """Whether the monitor, who runs it, or PID 1 is in the unit: a signal to it could end them."""
-        return name in self._untouchable
 
     def has_targets(self) -> bool:
         """Whether any of the units has a cgroup now, and each of those that were named exactly."""
@@ -83,10 +93,10 @@ class UnitWatch:
         return self._some_have_run and all(target.has_stopped for target in self._targets.values())
 
     def rehearse(self) -> None:
-        """Walk what comes after a piece of news."""
+        """Go the way of an inotify event, and that of the direct signal."""
         self._watch.rehearse()
         own_group = cgroup.control_group_of("self") or ""
-        self._context.actor.rehearse(self._context.hierarchy.directory(own_group))
+        self._context.signaller.rehearse(self._context.hierarchy.directory(own_group))
 
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""
@@ -94,27 +104,25 @@ class UnitWatch:
 
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""
-        anew = self.due_s == 0.0
         news = self._watch.news(self._is_wanted)
         targets = list(self._targets.values())
         if not self._has_looked:
             self._begin_to_look(now_s)
-        elif anew or news.units or any(target.awaits_files for target in targets):
+        elif self.is_stale or news.units or any(target.awaits_files for target in targets):
             self._rescan(now_s)
         for target in targets:
             if news.limits:
                 target.follow_limit(now_s)
-            if target.muted_until_s <= now_s:
-                target.listen(now_s)
+            if target.events is not None and target.muted_until_s <= now_s:
+                target.events.listen(now_s)
             if self._is_asked_for_stop(target):
                 target.note_stop()
                 if target.has_stopped:
-                    self._let_go(target)
+                    self._forget(target)
         if self._watch.problem:
-            self._context.loop.report.warn(
-                f"{self._watch.problem}; until then the slices are listed at every look"
-            )
-            self._watch.problem = ""
+            self._context.shared.report.warn.no_inotify(self._watch.problem)
+            self._watch.problem = None
+        self.is_stale = False
         self.due_s = self._next_refresh_s(now_s)
 
     def _begin_to_look(self, now_s: float) -> None:
@@ -122,7 +130,7 @@ class UnitWatch:
         self._rescan(now_s)
         for name, why_waiting in self._exact.items():
             if self._targets[name].found is None:
-                self._context.loop.report.waiting(name, name, why_waiting)
+                self._context.shared.report.waiting(name, name, why_waiting)
 
     def _rescan(self, now_s: float) -> None:
         seen = self._watch.scan(self._is_wanted)
@@ -132,21 +140,17 @@ class UnitWatch:
             if target.found is not None and seen.get(name) != target.found:
                 target.lost(now_s)
         for name, found in seen.items():
-            if self.is_untouchable(name):
-                self._leave_out(name)
+            if name in self._untouchable:
+                self._skip(name)
                 continue
             target = self._targets.get(name) or self._add(name)
             if target.found is None:
                 target.try_begin(found, now_s)
                 self._some_have_run = self._some_have_run or target.has_run
-                if isinstance(self._context.settings.max_memory, Share):
+                if target.settings.threshold.follows_limit:
                     self._watch.watch_limits(found.directory)
                     # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
                     target.follow_limit(now_s)
-
-    def _units_that_run(self, pids: Collection[int]) -> set[str]:
-        groups = (cgroup.control_group_of(pid) or "" for pid in pids)
-        return {"-.slice", *(unit for group in groups for unit in cgroup.units_of(group, self._top_group))}
 
     def _is_wanted(self, name: str) -> bool:
         return (
@@ -156,39 +160,34 @@ class UnitWatch:
         )
 
     def _add(self, name: str) -> UnitTarget:
-        target = self._targets[name] = UnitTarget(self._context, name, *self._callbacks)
-        self._context.loop.roster.add(target)
+        target = self._targets[name] = UnitTarget(self._context, name, self._settings, *self._callbacks)
+        self._context.shared.targets.add(target)
         return target
 
     def _unit_gone(self, target: UnitTarget, now_s: float) -> None:
-        if not self._context.settings.until_stopped:
-            self._let_go(target)
-        self.due_s = 0.0  # Anew: what said that it is gone may have been wrong.
+        if not self._until_stopped:
+            self._forget(target)
+        self.invalidate()  # What said that it is gone may have been wrong.
 
-    def _let_go(self, target: UnitTarget) -> None:
+    def _forget(self, target: UnitTarget) -> None:
         """Forget a unit that only a pattern named; the next of that name is a new target."""
         if target.name not in self._exact:
-            target.ended = self._context.loop.roster.has_changed = True
+            target.has_ended = self._context.shared.targets.has_changed = True
             del self._targets[target.name]
             self._owners.discard(target.name)
 
-    def _leave_out(self, name: str) -> None:
-        if name not in self._left_out:
-            self._left_out.add(name)
-            self._context.loop.report.warn(f"{name} is left out: {UNTOUCHABLE}", name)
+    def _skip(self, name: str) -> None:
+        if name not in self._skipped:
+            self._skipped.add(name)
+            self._context.shared.report.warn.unit_skipped(name, UNTOUCHABLE)
 
     def _is_asked_for_stop(self, target: UnitTarget) -> bool:
-        return (
-            self._context.settings.until_stopped
-            and target.found is None
-            and target.has_run
-            and not target.has_stopped
-        )
+        return self._until_stopped and target.found is None and target.has_run and not target.has_stopped
 
     def _next_refresh_s(self, now_s: float) -> float:
         due_s = NEVER
         if self._watch.descriptor == NO_DESCRIPTOR:
-            due_s = now_s + self._context.settings.interval_s
+            due_s = now_s + self._settings.interval_s
         for target in self._targets.values():
             due_s = min(due_s, target.muted_until_s)
             if target.awaits_files:

@@ -45,17 +45,17 @@ def nothing(*_: object) -> None:
 
 
 def no_rehearsal() -> None:
-    from memmon_systemd.resident import lock as settle
+    from memmon_systemd.resident import lock
 
-    real: Callable[..., object] = settle.settle
-    replace(settle, "settle", lambda libc, _, **options: real(libc, nothing, **options))
+    real: Callable[..., object] = lock.reserve_and_lock
+    replace(lock, "reserve_and_lock", lambda libc, _, **options: real(libc, nothing, **options))
 
 
 def no_reserve() -> None:
     from memmon_systemd.linux.libc import Libc
-    from memmon_systemd.resident import lock as settle
+    from memmon_systemd.resident import lock
 
-    replace(settle, "Reserve", nothing)
+    replace(lock, "Reserve", nothing)
     replace(Libc, "keep_freed_memory", lambda _: True)
 
 
@@ -67,15 +67,15 @@ def no_lock() -> None:
 
 
 def evicted_start_up() -> None:
-    from memmon_systemd.resident import lock as settle
+    from memmon_systemd.resident import lock
 
-    real: Callable[..., object] = settle.settle
+    real: Callable[..., object] = lock.reserve_and_lock
 
     def evict_and_settle(*arguments: object, **options: object) -> object:
         evict_this_process()
         return real(*arguments, **options)
 
-    replace(settle, "settle", evict_and_settle)
+    replace(lock, "reserve_and_lock", evict_and_settle)
 
 
 def evict_this_process() -> None:
@@ -124,10 +124,10 @@ def clock_times(times_text: str) -> None:
     times, real_clock = float(times_text), time.monotonic
     origin_s = real_clock()
     replace(time, "monotonic", lambda: origin_s + (real_clock() - origin_s) * times)
-    from memmon_systemd.monitor.target import Waiter
+    from memmon_systemd.monitor.poller import Poller
 
-    real_wait: Callable[..., bool] = Waiter.wait
-    replace(Waiter, "wait", lambda self, longest_s, clock: real_wait(self, longest_s / times, clock))
+    real_wait: Callable[..., bool] = Poller.wait
+    replace(Poller, "wait", lambda self, longest_s, clock: real_wait(self, longest_s / times, clock))
 
 
 CHANGES: Final[dict[str, Callable[..., None]]] = {

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,10 @@ from jeepney import HeaderFields, Message, MessageType, Parser, new_error, new_m
 MANAGER: Final = "org.freedesktop.systemd1"
 _UNIT_PATHS: Final = "/org/freedesktop/systemd1/unit/"
 _TIMEOUT_STOP_USEC: Final = 1_000_000
+_OTHERS: Final = {
+    f"Property{number}Of{'x' * (number % 20)}": ("s", "x" * (number % 30)) for number in range(440)
+}
+"""As many as systemd 257 has of a service: a reply of 13 kB."""
 _ERROR: Final = "org.freedesktop.DBus.Error"
 
 
@@ -29,7 +33,8 @@ class Answer(Enum):
     """What comes of a call of KillUnit."""
 
     KILLS = "the signal is sent to the main process"
-    REFUSES = "an error reply"
+    REFUSES = "an error reply of systemd, which is an answer"
+    IS_GONE = "an error reply of the bus: systemd isn't on it"
     IS_SILENT = "no reply"
     HANGS_UP = "the connection is closed"
 
@@ -91,6 +96,11 @@ class FakeSystemd:
             return new_method_return(call, "s", (":1.1",))
         if method == "Get":
             return self._property(call, path, call.body[1])
+        if method == "GetAll":
+            found = self._properties(_unescaped(path.removeprefix(_UNIT_PATHS)))
+            return new_method_return(call, "a{sv}", (found | _OTHERS,))
+        if method == "ListUnitsByNames":
+            return new_method_return(call, "a(ssssssouso)", ([self._row(name) for name in call.body[0]],))
         if method == "LoadUnit":
             return new_method_return(call, "o", (_UNIT_PATHS + _escaped(call.body[0]),))
         if method == "GetUnit":
@@ -108,31 +118,46 @@ class FakeSystemd:
         self.kills.append((unit, whom, number))
         if self.answer is Answer.REFUSES:
             return new_error(call, f"{_ERROR}.AccessDenied", "s", ("not today",))
+        if self.answer is Answer.IS_GONE:
+            return new_error(call, f"{_ERROR}.ServiceUnknown", "s", ("nobody of that name",))
         if self.answer is not Answer.KILLS:
             return None
         os.kill(self._main_pid(unit), number)
         return new_method_return(call)
 
     def _property(self, call: Message, path: str, name: str) -> Message:
-        unit = _unescaped(path.removeprefix(_UNIT_PATHS))
-        found: dict[str, Callable[[], tuple[str, Any]]] = {
-            "ControlGroup": lambda: ("s", ""),
-            "Id": lambda: ("s", unit),
-            "LoadState": lambda: ("s", "loaded"),
-            "ActiveState": lambda: ("s", "active" if (self.top / unit).exists() else "inactive"),
-            "Job": lambda: ("(uo)", (0, "/")),
-            "InvocationID": lambda: ("ay", self._invocation(unit)),
-            "MainPID": lambda: ("u", self._main_pid(unit)),
-            "TimeoutStopUSec": lambda: ("t", _TIMEOUT_STOP_USEC),
-            "Restart": lambda: ("s", "always"),
-            "SuccessExitStatus": lambda: ("(aiai)", ([], [])),
-            "RestartPreventExitStatus": lambda: ("(aiai)", ([], [])),
-            "RestartForceExitStatus": lambda: ("(aiai)", ([], [])),
-            "RemainAfterExit": lambda: ("b", False),
-        }
+        found = self._properties(_unescaped(path.removeprefix(_UNIT_PATHS)))
         if name not in found:
             return new_error(call, f"{_ERROR}.UnknownProperty", "s", (f"no {name} here",))
-        return new_method_return(call, "v", (found[name](),))
+        return new_method_return(call, "v", (found[name],))
+
+    def _properties(self, unit: str) -> dict[str, tuple[str, Any]]:
+        """Those that are read, with their D-Bus types."""
+        main_pid = self._main_pid(unit)
+        return {
+            "ControlGroup": ("s", ""),
+            "Id": ("s", unit),
+            "LoadState": ("s", "loaded"),
+            "ActiveState": ("s", self._active_state(unit)),
+            "Job": ("(uo)", (0, "/")),
+            "InvocationID": ("ay", self._invocation(unit)),
+            "MainPID": ("u", main_pid),
+            "ExecMainPID": ("u", main_pid),
+            "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
+            "Restart": ("s", "always"),
+            "SuccessExitStatus": ("(aiai)", ([], [])),
+            "RestartPreventExitStatus": ("(aiai)", ([], [])),
+            "RestartForceExitStatus": ("(aiai)", ([], [])),
+            "RemainAfterExit": ("b", False),
+        }
+
+    def _row(self, unit: str) -> tuple[Any, ...]:
+        """A unit as ListUnitsByNames has it."""
+        path = _UNIT_PATHS + _escaped(unit)
+        return (unit, unit, "loaded", self._active_state(unit), "running", "", path, 0, "", "/")
+
+    def _active_state(self, unit: str) -> str:
+        return "active" if (self.top / unit).exists() else "inactive"
 
     def _invocation(self, unit: str) -> bytes:
         with suppress(FileNotFoundError):

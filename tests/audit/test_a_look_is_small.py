@@ -30,7 +30,7 @@ def test_a_look_at_one_unit_is_one_seek_one_read_and_one_poll(
     FakeUnit(systemd.top, "small.service")
     monitor = unit_monitor(start_monitor, systemd, "-i", "10ms", "small.service")
     # The first look after READY tells the status anew.
-    eventually(lambda: "looks every" in monitor.notify.values("STATUS")[-1], DEADLINE_S, "the status")
+    eventually(lambda: "polled every" in monitor.notify.values("STATUS")[-1], DEADLINE_S, "the status")
     calls = calls_while_quiet(monitor)
     assert set(calls) == {"lseek", "read", "poll"}, calls
     assert sum(calls.values()) <= MOST_CALLS * calls["poll"], calls

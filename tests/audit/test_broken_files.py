@@ -13,16 +13,16 @@ from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.processes import linux as finder
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import Process, ProcessTable, by_proc
-from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.units import events as unitevents
 from memmon_systemd.units import gauge as unitgauge
-from memmon_systemd.units import target as unittarget
 from tests.audit.breaking import ERRORS, SAY_GONE, BreakableFile, BreakableOs, Breaker, breakable_whole
 from tests.audit.counting import IN_MEMORY
 from tests.audit.units import Record
 from tests.process.kit import MINE
 from tests.process.leaker import Leaker
 from tests.unit import trees
-from tests.unit.trees import MIB, House, use
+from tests.unit.trees import MIB, Tree, use
 
 READINGS = 10_000
 SEED = 20261125
@@ -66,27 +66,27 @@ def in_memory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def bugs(house: House) -> list[str]:
-    return [line for line in house.log.lines if "it goes on" in line]
+def bugs(tree: Tree) -> list[str]:
+    return [line for line in tree.log.lines if line.endswith("; continuing")]
 
 
-def look(house: House) -> None:
+def look(tree: Tree) -> None:
     """One round of the loop, and a second goes by."""
-    house.waiter.end_s = house.clock.now_s + 1.0
-    house.monitor.turn()
+    tree.poller.end_s = tree.clock.now_s + 1.0
+    tree.monitor.turn()
 
 
-def begin_to_count(house: House, breaker: Breaker) -> None:
+def begin_to_count(tree: Tree, breaker: Breaker) -> None:
     """From here on what is counted, and what is broken, are those of one look."""
     breaker.last.clear()
-    for target in house.targets:
-        target.unreadable, target.failure = 0, ""
+    for target in tree.targets:
+        target.unreadable, target.failure = 0, None
 
 
-def has_counted(house: House, breaker: Breaker, failed_searches: int = 0) -> bool:
+def has_counted(tree: Tree, breaker: Breaker, failed_searches: int = 0) -> bool:
     """Whether a broken reading was counted; AssertionError if one had to be and none was."""
     # A list of processes is only read to signal them, which is said to have failed then.
-    counted = bool(failed_searches) or any(target.unreadable or target.failure for target in house.targets)
+    counted = bool(failed_searches) or any(target.unreadable or target.failure for target in tree.targets)
     # A unit or process that was said to be gone begins anew, and so does its count.
     is_gone = not breaker.last.isdisjoint(SAY_GONE)
     assert counted or is_gone or breaker.last.isdisjoint(MUST_COUNT.get(breaker.name, ())), breaker.last
@@ -107,34 +107,35 @@ def test_of_a_file_of_a_unit(
     monkeypatch.setattr(
         unitgauge, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
     )
-    monkeypatch.setattr(unittarget, "os", BreakableOs(os, breaker))
+    monkeypatch.setattr(unitevents, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(cgroup, "_read_bytes", breakable_whole(breaker))
-    house = House(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
-    house.manager.failure = BusError(13, "refused")
-    house.make("quiet.service", 10, pids=[bystander.pid])
-    broken = house.make("broken.service", 10, pids=[victim.pid])
-    look(house)
+    tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
+    tree.manager.failure = BusError(110, "no answer within 1 s")
+    tree.make("quiet.service", 10, pids=[bystander.pid])
+    broken = tree.make("broken.service", 10, pids=[victim.pid])
+    look(tree)
     counted = 0
     breaker.breaks = True
     for turn in count():
         if turn % 20 == 0:
             use(broken, (90, 200, 10)[turn // 20 % 3] * MIB)
-        begin_to_count(house, breaker)
-        if name == "memory.events":
-            house.target("broken.service").listen(house.clock.now_s)  # as an interval after each event
-        look(house)
-        counted += has_counted(house, breaker)
+        begin_to_count(tree, breaker)
+        listener = tree.target("broken.service").events
+        if name == "memory.events" and listener is not None:
+            listener.listen(tree.clock.now_s)  # as an interval after each event
+        look(tree)
+        counted += has_counted(tree, breaker)
         if breaker.done.total() >= READINGS:
             break
     breaker.breaks = False
     record(f"{breaker.done.total()} broken readings in {turn + 1} looks, of which {counted} counted one")
-    assert not bugs(house)
+    assert not bugs(tree)
     assert not bystander.lines.count("SIGUSR1")
     use(broken, 200 * MIB)
     before = victim.lines.count("SIGUSR1")
-    house.advance(3)
+    tree.advance(3)
     victim.wait_for_signals("SIGUSR1", before + 1, 10)
-    house.close()
+    tree.close()
 
 
 @pytest.mark.parametrize("name", ["stat", "statm", "comm", "status", "cmdline", "loadavg"])
@@ -152,33 +153,33 @@ def test_of_a_file_of_a_process(
         monkeypatch.setattr(module, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(proc, "pids", lambda: iter((victim.pid, bystander.pid)))  # hundreds take too long
     monkeypatch.setattr(finder, "_MANY_NEW", 20)  # as well as 500 tries at each broken loadavg
-    house = House(in_memory, f"-m 20 -i 1 --repeat 1 -s USR1 --swap --as process {LONG_NAME}", names=())
-    source = PrefixSource(LONG_NAME, house.settings, guard.table(), None, house.loop)
-    house.monitor = house.monitor_of([source])
-    look(house)
+    tree = Tree(in_memory, f"-m 20 -i 1 --repeat 1 -s USR1 --swap --as process {LONG_NAME}", names=())
+    source = PrefixSource(LONG_NAME, tree.settings.target, guard.table(), None, tree.context)
+    tree.monitor = tree.monitor_of([source])
+    look(tree)
     victim.wait_for_signals("SIGUSR1", 1, 10)
     counted = 0
     breaker.breaks = True
     for turn in count():
-        begin_to_count(house, breaker)
+        begin_to_count(tree, breaker)
         if turn % 3 == 0:  # find it afresh
-            for target in house.targets:
-                target.lost(house.clock.now_s)
-            house.loop.roster.sweep()
+            for target in tree.targets:
+                target.lost(tree.clock.now_s)
+            tree.context.targets.sweep()
             source._finder.close()
             monkeypatch.setattr(source, "_finder", guard.table().finder(LONG_NAME.encode(), 1.0))
-        look(house)
-        counted += has_counted(house, breaker, source.failed_searches)
+        look(tree)
+        counted += has_counted(tree, breaker, source._failed_searches)
         if breaker.done.total() >= READINGS:
             break
     breaker.breaks = False
     record(f"{breaker.done.total()} broken readings in {turn + 1} looks, of which {counted} counted one")
-    assert not bugs(house)
+    assert not bugs(tree)
     assert not bystander.lines.count("SIGUSR1")
     before = victim.lines.count("SIGUSR1")
-    house.clock.now_s += 60
-    house.advance(60)
+    tree.clock.now_s += 60
+    tree.advance(60)
     victim.wait_for_signals("SIGUSR1", before + 1, 10)
-    for target in house.targets:
-        target.lost(house.clock.now_s)
+    for target in tree.targets:
+        target.lost(tree.clock.now_s)
     source._finder.close()

@@ -10,7 +10,7 @@ from tests.audit.counting import CountFile
 # While a number stays below 257 counting up makes no object.
 SENDER = """
 import os
-from memmon_systemd.linux.proc import LinuxProcess
+from memmon_systemd.processes.linux import LinuxProcess
 process = LinuxProcess(os.getpid())
 process.send(0)
 

@@ -56,7 +56,9 @@ def start_quiet(
         monitor.wait_ready(DEADLINE_S)
         told = monitor.notify.values
         # The first look after READY tells the status anew.
-        eventually(lambda: "looks every" in told("STATUS")[-1], DEADLINE_S, "the status", monitor.log.__str__)
+        eventually(
+            lambda: "polled every" in told("STATUS")[-1], DEADLINE_S, "the status", monitor.log.__str__
+        )
         return monitor
 
     return start

@@ -157,7 +157,7 @@ def test_while_a_process_takes_and_loses_the_name(
         wait_for_count(monitor, "ok: rss", 1)
         leaker.rename("unnamed")
         leaker.grow(60)
-        wait_for_count(monitor, "left alone", 1)
+        wait_for_count(monitor, "no longer monitored", 1)
 
 
 def test_while_processes_are_opened_at_each_look(

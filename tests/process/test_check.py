@@ -112,7 +112,7 @@ def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
     shell = f'printf {NAME} >/proc/$$/comm; "$@"; exit $?'
     done = check("-m", "20", NAME, prefix=("sh", "-c", shell, "sh"))
     assert re.fullmatch(
-        r"warning: process \d+ is left out: it is memory-monitor itself or runs it\n", done.stderr
+        r"warning: process \d+ is skipped: it is memory-monitor or an ancestor of it\n", done.stderr
     )
     assert f"{NAME}[{leaker.pid}]" in done.stdout
     assert f"{NAME}: 1 process (" in done.stdout

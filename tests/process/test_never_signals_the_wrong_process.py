@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.linux.proc import LinuxProcess, read_stat
+from memmon_systemd.linux.proc import read_stat
+from memmon_systemd.processes.linux import LinuxProcess
 from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.namespace import PidNamespace, inner_pid
@@ -24,12 +25,12 @@ LIMITS = pytest.mark.parametrize(
 )
 
 
-LEFT_OUT = "is left out: it is memory-monitor itself or runs it"
+SKIPPED = "is skipped: it is memory-monitor or an ancestor of it"
 
 # Holds a process whose PID then becomes another one's: both have the same name.
 REUSE = """
 import os, signal, time
-from memmon_systemd.linux.proc import LinuxProcess
+from memmon_systemd.processes.linux import LinuxProcess
 
 def birth():
     pid = os.fork()
@@ -157,7 +158,7 @@ def test_one_that_lost_the_name_before_it_passed_the_threshold_is_left_alone(
     monitor.wait_for_line(rf"^{NAME}\[{leaker.pid}\]: ok: ", SOON_S)
     leaker.rename("innocent")
     leaker.grow(20)
-    monitor.wait_for_line(rf"^{NAME}\[{leaker.pid}\]: left alone: ", SOON_S)
+    monitor.wait_for_line(rf"^{NAME}\[{leaker.pid}\]: no longer monitored: ", SOON_S)
     wait_for_looks_at(witness, 10)
     assert leaker.lines == ["ready", "renamed", "grown"]
 
@@ -174,7 +175,7 @@ def test_it_never_signals_itself(
     pid = inner_pid(monitor.pid)
     wait_for_looks_at(witness, 20)
     monitor.stop()
-    assert about(monitor, pid) == [f"warning: process {pid} {LEFT_OUT}"]
+    assert about(monitor, pid) == [f"warning: process {pid} {SKIPPED}"]
 
 
 def test_it_never_signals_the_shell_that_runs_it(
@@ -195,7 +196,7 @@ def test_it_never_signals_the_shell_that_runs_it(
     pids = [int(line.split()[-1]) for line in monitor.lines if re.search(rf"/{MINE}-\w+ is \d+$", line)]
     assert len(pids) == 2
     for pid in pids:
-        assert about(monitor, pid) == [f"warning: process {pid} {LEFT_OUT}"]
+        assert about(monitor, pid) == [f"warning: process {pid} {SKIPPED}"]
 
 
 def test_pid_1_is_never_signalled(
@@ -206,7 +207,7 @@ def test_pid_1_is_never_signalled(
     # It isn't an ancestor here: the monitor's parent is outside of the namespace.
     witness = start_leaker("first-of-all", mib=20, ignore=True, namespace=namespace)
     monitor = start_monitor("-m", "1K", "-i", "0.05", "first", namespace=namespace)
-    monitor.wait_for_line("^warning: process 1 is left out: ", SOON_S)
+    monitor.wait_for_line("^warning: process 1 is skipped: ", SOON_S)
     wait_for_looks_at(witness, 10)
     assert not [line for line in monitor.lines if line.startswith("first[1]")]
 

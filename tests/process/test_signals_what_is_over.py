@@ -188,7 +188,9 @@ def test_with_for_it_acts_only_once_it_has_been_over_for_so_long(
     monitor.wait_ready()
     begun_s = time.monotonic()
     leaker.grow(20)
-    monitor.wait_for_line(rf"^{NAME}\[\d+\]: over: rss .* is above 10 MiB; acts if that lasts 1 s$", SOON_S)
+    monitor.wait_for_line(
+        rf"^{NAME}\[\d+\]: over: rss .* is above 10 MiB; signalled if it stays above for 1 s$", SOON_S
+    )
     leaker.wait_for_signals("SIGTERM", 1, SOON_S)
     assert time.monotonic() - begun_s > 1.0
 

@@ -12,7 +12,7 @@ import pytest
 
 # Any: the options are those of the class that is made, which checks their names itself.
 from tests.process.leaker import Leaker, build_leaker
-from tests.unit.trees import House
+from tests.unit.trees import Tree
 
 LONGEST_TEST_S = 60
 
@@ -45,17 +45,17 @@ def started() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, started: ExitStack) -> Callable[..., House]:
-    """`start(arguments, memory=…, notifier=…)`, see House."""
+def start(tmp_path: Path, started: ExitStack) -> Callable[..., Tree]:
+    """`start(arguments, memory=…, notifier=…)`, see Tree."""
 
-    def start_house(arguments: str, **options: Any) -> House:
+    def start_tree(arguments: str, **options: Any) -> Tree:
         top = tmp_path / "cgroup"
         (top / "system.slice").mkdir(parents=True)
-        house = House(top, arguments, **options)
-        started.callback(house.close)
-        return house
+        tree = Tree(top, arguments, **options)
+        started.callback(tree.close)
+        return tree
 
-    return start_house
+    return start_tree
 
 
 @pytest.fixture(scope="session")

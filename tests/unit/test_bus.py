@@ -1,3 +1,4 @@
+import errno
 import socket
 import tempfile
 import threading
@@ -6,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.systemd.bus import Backoff, BusError, _await_greeting, _socket_address
+from memmon_systemd.systemd.backoff import Backoff
+from memmon_systemd.systemd.bus import _await_greeting, _socket_address
+from memmon_systemd.systemd.errors import BusError
 
 LISTENING_S = 10.0
 
@@ -54,6 +57,9 @@ def failure(address: str, deadline_s: float = LISTENING_S) -> BusError:
     with pytest.raises(BusError) as caught:
         _await_greeting(address, deadline_s)
     return caught.value
+
+
+NO_ANSWER = BusError(errno.ETIMEDOUT, "no answer", was_called=True)
 
 
 def test_a_bus_that_greets_is_one_to_talk_to(path: Path) -> None:
@@ -111,7 +117,7 @@ def test_what_fails_is_tried_again_after_1_2_4_seconds_up_to_an_hour() -> None:
     now_s, pauses_s = 100.0, []
     assert backoff.is_due(now_s)
     for _ in range(15):
-        backoff.failed(now_s, "why")
+        backoff.failed(now_s, NO_ANSWER)
         pause_s = next(pause_s for pause_s in range(1, 4000) if backoff.is_due(now_s + pause_s))
         pauses_s.append(pause_s)
         now_s += pause_s
@@ -123,7 +129,7 @@ def test_what_fails_is_tried_again_after_1_2_4_seconds_up_to_an_hour() -> None:
 def test_the_longest_pause_can_be_a_shorter_one() -> None:
     backoff = Backoff()
     for _ in range(15):
-        backoff.failed(0.0, "why", longest_s=30.0)
+        backoff.failed(0.0, NO_ANSWER, longest_s=30.0)
     assert backoff.is_due(30.0)
     assert not backoff.is_due(29.0)
 
@@ -131,8 +137,8 @@ def test_the_longest_pause_can_be_a_shorter_one() -> None:
 def test_after_what_worked_the_next_failure_pauses_for_a_second_only() -> None:
     backoff = Backoff()
     for _ in range(5):
-        backoff.failed(0.0, "why")
+        backoff.failed(0.0, NO_ANSWER)
     backoff.worked()
     assert backoff.is_due(0.0)
-    backoff.failed(0.0, "why")
+    backoff.failed(0.0, NO_ANSWER)
     assert backoff.is_due(1.0)

@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import parse
+from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.policy import State
-from memmon_systemd.monitor.report import Event, Report
-from memmon_systemd.monitor.schedule import Ladder
+from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.target import Outcome, Target
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Metric
-from tests.unit.trees import Log
+from tests.unit.trees import Log as Lines
 
 CATALOG = Path(__file__).parents[2] / "units" / "memory-monitor.catalog"
 # journalctl puts a margin of 3 before each line, and a terminal has 80.
 LONGEST_LINE = 77
-DONE = Outcome(done=True, what="sent SIGTERM")
+SETTINGS = parse(["-m", "500", "--for", "5", "app"])
+DONE = Outcome(is_done=True, sentence="sent SIGTERM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +59,66 @@ class Process(Target):
     def is_same(self) -> bool:
         return True
 
-    def act(self, now_s: float) -> Outcome:
+    def request(self, now_s: float) -> Outcome:
         return DONE
 
     def lost(self, now_s: float) -> None:
-        self.ended = True
+        self.has_ended = True
 
 
 def process() -> Target:
-    target = Process("app[123]", None, 90.0)
-    target.begin(FixedGauge(Metric.RSS, Ladder.climb(500, 2.0, None)), 0.0)
+    target = Process("app[123]", None, SETTINGS.target, 90.0)
+    target.begin(FixedGauge(Metric.RSS, schedule_for(500, 2.0, None)), 0.0)
     target.enter(State.OK, 0.0)
     return target
 
 
+def unreadable_process() -> Target:
+    target = process()
+    assert target.gauge is not None
+    target.gauge.trouble = "EIO"
+    return target
+
+
 WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
-    Event.STARTED: [lambda r: r.started("1.0")],
+    Event.STARTED: [lambda r: r.started("1.0", SETTINGS)],
     Event.WAITING: [lambda r: r.waiting("app", None, "there is no process of that name")],
-    Event.BEGAN: [lambda r: r.began(process()), lambda r: r.limit_changed(process())],
+    Event.BEGAN: [lambda r: r.began(process()), lambda r: r.threshold_changed(process())],
     Event.OVER: [lambda r: r.over(process())],
-    Event.ACTED: [lambda r: r.acted(process(), DONE)],
-    Event.FELL: [lambda r: r.fell(process())],
-    Event.FAILED: [lambda r: r.failed(process(), DONE), lambda r: r.bug(OSError("EIO"))],
-    Event.ENDED: [lambda r: r.ended(process()), lambda r: r.left_alone(process(), "renamed")],
-    Event.WARNING: [lambda r: r.warn("it is not locked"), lambda r: r.unreadable(process())],
+    Event.REQUESTED: [lambda r: r.requested(process(), DONE)],
+    Event.RECOVERED: [lambda r: r.recovered(process())],
+    Event.FAILED: [lambda r: r.request_failed(process(), DONE)],
+    Event.ENDED: [lambda r: r.ended(process()), lambda r: r.no_longer_monitored(process(), "renamed")],
     Event.READING: [lambda r: r.reading(process())],
     Event.STOPPED: [lambda r: r.stopped("told to end")],
+    Event.NOT_NOTIFYING: [lambda r: r.warn.not_notifying("NOTIFY_SOCKET 'x' can't be used")],
+    Event.NOT_LOCKED: [lambda r: r.warn.not_locked("memory isn't locked")],
+    Event.NOT_GRACEFUL: [lambda r: r.warn.not_graceful()],
+    Event.UNREADABLE: [
+        lambda r: r.warn.memory_unreadable("app[123]", None, "EIO"),
+        lambda r: r.began(unreadable_process()),
+    ],
+    Event.EVENTS_UNREADABLE: [lambda r: r.warn.events_unreadable("app.service", "EIO")],
+    Event.NO_MEMORY_CONTROLLER: [
+        lambda r: r.warn.no_memory_controller("app.service", "cgroup v1", None),
+        lambda r: r.warn.no_memory_controller("app.service", "cgroup v1", "anon"),
+    ],
+    Event.NO_INOTIFY: [lambda r: r.warn.no_inotify("inotify: EMFILE")],
+    Event.SYSTEMD_UNAVAILABLE: [lambda r: r.warn.systemd_unavailable("no answer within 1 s")],
+    Event.STOP_UNKNOWN: [lambda r: r.warn.stop_unknown("app.service", "no answer within 1 s")],
+    Event.INVOCATION_UNKNOWN: [lambda r: r.warn.invocation_unknown("app.service", "no answer within 1 s")],
+    Event.STAYS_DOWN: [lambda r: r.warn.stays_down("app.service", "Restart=no", "Restart=always")],
+    Event.RESTART_UNKNOWN: [lambda r: r.warn.restart_unknown("app.service", "no answer within 1 s")],
+    Event.NAME_GUESSED: [lambda r: r.warn.name_guessed("app", "app.service", "no answer within 1 s")],
+    Event.SKIPPED: [
+        lambda r: r.warn.unit_skipped("init.scope", "PID 1 runs in it"),
+        lambda r: r.warn.process_skipped(123),
+    ],
+    Event.NO_UNIT: [lambda r: r.warn.no_unit("app[123]")],
+    Event.SEARCH_FAILED: [lambda r: r.warn.search_failed("app", "EMFILE")],
+    Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
+    Event.IDENTITY_UNKNOWN: [lambda r: r.warn.identity_unknown("app[123]", "EIO")],
+    Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
 }
 
 
@@ -95,9 +132,9 @@ def test_an_explanation_uses_only_fields_that_every_line_of_its_event_has(event:
     (entry,) = (entry for entry in entries() if entry.message_id == event.value.message_id)
     used = set(re.findall(r"@(\w+)@", "".join(entry.headers.values()) + entry.text))
     for say in WAYS_TO_SAY[event]:
-        log = Log()
-        say(Report(parse(["-v", "-m", "500", "--for", "5", "app"]), log, Notifier(None, None, None)))
-        (fields,) = log.fields
+        lines = Lines()
+        say(Report(Log(lines, Notifier(None, None, None), is_quiet=False)))
+        (fields,) = lines.fields
         assert fields["MESSAGE_ID"] == event.value.message_id
         assert used <= set(fields)
 
@@ -112,4 +149,4 @@ def test_an_explanation_has_a_subject_says_whose_it_is_and_fits_a_terminal(entry
 
 def test_ids_that_a_text_names_are_those_of_events() -> None:
     named = {message_id for entry in entries() for message_id in re.findall(r"\b[0-9a-f]{32}\b", entry.text)}
-    assert named == {Event.ACTED.value.message_id}
+    assert named == {Event.REQUESTED.value.message_id}

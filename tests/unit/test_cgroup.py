@@ -11,12 +11,12 @@ from memmon_systemd.linux.cgroup import (
     find_hierarchy,
     physical_bytes,
     processes_below,
-    stat_bytes,
     tightest_limit_bytes,
     unit_of,
     units_below,
     units_of,
 )
+from memmon_systemd.linux.memory_stat import stat_bytes
 from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 
 UNIFIED = "30 24 0:26 / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"

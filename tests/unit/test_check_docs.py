@@ -42,7 +42,9 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 
 def report() -> dict[str, object]:
     """A unit with findings, a process, and a name that stands for nothing."""
-    cases = [Case(SETTINGS, MACHINE, target) for target in (restart("no")(HEALTHY), PROCESS)]
+    cases = [
+        Case(SETTINGS.target, SETTINGS.user, MACHINE, target) for target in (restart("no")(HEALTHY), PROCESS)
+    ]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     missing = Missing("x", "there is no unit x.service", ("y.service",))
     resolved = [

@@ -13,7 +13,7 @@ from tests.unit.test_check_rules import HEALTHY, MACHINE, MIB, PROCESS, UNIT, fa
 
 def resolved(*targets: Target, options: str = "-m 400", kind: str = "unit") -> Resolved:
     settings = parse([*options.split(), "myapp"])
-    cases = [Case(settings, MACHINE, target) for target in targets]
+    cases = [Case(settings.target, settings.user, MACHINE, target) for target in targets]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     return Resolved("myapp", kind, "a unit of that name is loaded", checked)
 

@@ -58,9 +58,11 @@ Change = Callable[[Target], Target]
 
 def findings(target: Target, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
     settings = parse(["-m", "400", *options.split(), "myapp"])
-    if settings.metric is not None:
-        target = replace(target, metric=settings.metric)
-    return {finding.id: finding.level for finding in judge(Case(settings, machine, target))}
+    if settings.target.metric is not None:
+        target = replace(target, metric=settings.target.metric)
+    return {
+        finding.id: finding.level for finding in judge(Case(settings.target, settings.user, machine, target))
+    }
 
 
 def service(**changes: object) -> Change:

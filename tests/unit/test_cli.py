@@ -72,7 +72,7 @@ USAGE = [
     # what doesn't go together
     ("-m 5 --as process --restart x", "--restart: 'x' is a process and only units have that: name a unit"),
     ("-m 5 --as process --metric anon x", "--metric anon: 'x' is a process: use rss or pss"),
-    ("-m 5 --metric rss x.service", "--metric rss: 'x.service' stands for units: use unreclaimable"),
+    ("-m 5 --metric rss x.service", "--metric rss: 'x.service' means units: use unreclaimable"),
     ("-m 5 --check --once x", "--check: acts on nothing and ends by itself: leave --once out"),
     ("-m 5 --check --until-stopped x", "--check: acts on nothing and ends by itself: leave --until-stopped"),
     ("-m 5 --check -n x", "--check: acts on nothing and ends by itself: leave --dry-run out"),
@@ -118,7 +118,11 @@ def test_without_a_service_manager_one_line_says_so(
     [
         (f"-m 100% {NOBODY}", 4, "is above 100%"),
         (f"-m 500 {NOBODY}", 4, f"{NOBODY}: waiting: there is no process of that name"),
-        (f"-m 1.5G -i 500ms -s usr1 {NOBODY}", 4, "send SIGUSR1 when memory is above 1.5 GiB; a look at"),
+        (
+            f"-m 1.5G -i 500ms -s usr1 {NOBODY}",
+            4,
+            "send SIGUSR1 when memory is above 1.5 GiB; polling interval 500 ms",
+        ),
         (f"-m 500 -s SIGKILL {NOBODY}", 4, "warning: SIGKILL isn't graceful"),
         (f"-m 500 -s 9 {NOBODY}", 4, "warning: SIGKILL isn't graceful"),
     ],

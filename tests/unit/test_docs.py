@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import _parser, parse
-from memmon_systemd.settings import UsageError
+from memmon_systemd.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "memmon_systemd"

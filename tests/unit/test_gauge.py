@@ -6,18 +6,19 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
-from memmon_systemd.monitor.gauge import Gauge, ProcessGauge
-from memmon_systemd.monitor.schedule import GONE, UNREADABLE, Ladder, Rung
+from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.schedule import GONE, UNREADABLE, WITHIN, LookResult, schedule_for
+from memmon_systemd.processes.gauge import ProcessGauge
 from memmon_systemd.settings import Metric
 from memmon_systemd.units.gauge import open_sum_gauge
 from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 
-LADDER = Ladder.climb(1000, 2.0, None)
+SCHEDULE = schedule_for(1000, 2.0, None)
 
 
 class Failing(Gauge):
     def __init__(self, number: int) -> None:
-        super().__init__(Metric.CURRENT, LADDER)
+        super().__init__(Metric.CURRENT, SCHEDULE)
         self.number = number
 
     def measure(self) -> int:
@@ -25,15 +26,18 @@ class Failing(Gauge):
 
 
 @pytest.mark.parametrize(
-    ("number", "rung"),
+    ("number", "result"),
     [(errno.ENODEV, GONE), (errno.ENOENT, GONE), (errno.ESRCH, GONE), (errno.EIO, UNREADABLE)],
 )
-def test_the_error_tells_the_end_from_a_moments_trouble(number: int, rung: Rung) -> None:
-    assert Failing(number).look() is rung
+def test_the_error_tells_the_end_from_a_moments_trouble(number: int, result: LookResult) -> None:
+    assert Failing(number).look() is result
 
 
 class Process:
     """One that shares 600 bytes with another, and has 50 in swap."""
+
+    pid = 1
+    name = "app"
 
     def __init__(self, rss: int) -> None:
         self.rss = rss
@@ -49,6 +53,15 @@ class Process:
     def swap_bytes(self) -> int:
         return 50
 
+    def is_still(self, prefix: bytes) -> bool:
+        raise NotImplementedError
+
+    def send(self, signal_number: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize(
     ("metric", "swap", "rss", "usage"),
@@ -60,21 +73,22 @@ class Process:
     ],
 )
 def test_a_process_is_counted_by_rss_or_pss(metric: Metric, swap: bool, rss: int, usage: int) -> None:
-    assert ProcessGauge(Process(rss), metric, swap, LADDER).measure() == usage
+    assert ProcessGauge(Process(rss), metric, swap, SCHEDULE).measure() == usage
 
 
 @pytest.mark.parametrize(("rss", "pss_reads"), [(750, 0), (751, 1)])
 def test_pss_is_only_read_where_rss_its_upper_bound_does_not_settle_it(rss: int, pss_reads: int) -> None:
     process = Process(rss)
-    rung = ProcessGauge(process, Metric.PSS, False, LADDER).look()
+    gauge = ProcessGauge(process, Metric.PSS, False, SCHEDULE)
+    assert gauge.look() is WITHIN
     assert process.pss_reads == pss_reads
-    assert 0 < rung.wait_s <= LADDER.wait_s(rss - 300)
+    assert 0 < gauge.wait_s <= SCHEDULE.wait_s(rss - 300)
 
 
 @linux_only
 def test_the_sum_of_a_units_processes_leaves_out_those_that_ended(tmp_path: Path) -> None:
     unit = make_cgroup(tmp_path / "app.service", 0)
-    settings = parse(["-m", "100", "app.service"])
+    settings = parse(["-m", "100", "app.service"]).target
     hierarchy = Hierarchy(unit.parent, memory=False)
     gauge = open_sum_gauge(unit, hierarchy, settings)
     assert gauge.measure() == 0

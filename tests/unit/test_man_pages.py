@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import _parser
+from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.policy import State
-from memmon_systemd.monitor.report import Event
 from memmon_systemd.settings import KillWhom, Metric, NameKind
 
 ROOT = Path(__file__).parents[2]
@@ -16,9 +16,7 @@ COMMAND = (ROOT / "docs" / "memory-monitor.1.md").read_text()
 UNIT = (ROOT / "docs" / "memory-monitor@.service.8.md").read_text()
 UNIT_FILE = (ROOT / "units" / "memory-monitor@.service").read_text()
 # By a private name: argparse has no public list of its options.
-ACTIONS = {
-    ", ".join(action.option_strings): action for action in _parser()._actions if action.option_strings
-}
+ACTIONS = {", ".join(action.option_strings): action for action in _parser()._actions if action.option_strings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,8 @@ def test_the_page_lists_the_states_and_the_events_that_there_are() -> None:
 
 
 def test_the_page_lists_the_fields_of_the_journal_that_there_are() -> None:
-    source = (ROOT / "memmon_systemd" / "monitor" / "report.py").read_text()
+    modules = (ROOT / "memmon_systemd" / "monitor" / name for name in ("log.py", "report.py"))
+    source = "".join(module.read_text() for module in modules)
     listed = re.findall(r"^(\*\*[A-Z_, *]+\*\*)$", section(COMMAND, "LOG"), re.MULTILINE)
     assert set(re.findall(r"[A-Z_]+", " ".join(listed))) == set(re.findall(r'\("([A-Z_]+)", ', source))
 

@@ -9,10 +9,10 @@ from memmon_systemd.linux.cgroup import Hierarchy, physical_bytes
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import ProcessTable, by_proc, by_psutil
 from tests.process.leaker import Leaker
-from tests.unit.trees import MIB, House, linux_only
+from tests.unit.trees import MIB, Tree, linux_only
 
 pytestmark = linux_only
-Start = Callable[..., House]
+Start = Callable[..., Tree]
 StartLeaker = Callable[..., Leaker]
 NAME = f"mmp{os.getpid()}-"
 """No other process of this machine begins like that, and room is left for 15 characters."""
@@ -25,107 +25,107 @@ def table(request: pytest.FixtureRequest) -> ProcessTable:
 
 
 @pytest.fixture
-def watch(start: Start, table: ProcessTable) -> Callable[..., House]:
+def watch(start: Start, table: ProcessTable) -> Callable[..., Tree]:
     """A monitor of the processes of NAME."""
 
-    def begin(arguments: str, hierarchy: Hierarchy | None = None, **changes: object) -> House:
-        house = start(f"{arguments} --as process {NAME}", names=())
+    def begin(arguments: str, hierarchy: Hierarchy | None = None, **changes: object) -> Tree:
+        tree = start(f"{arguments} --as process {NAME}", names=())
         changed = replace(table, **changes)  # type: ignore[arg-type]  # their types are those of the table
-        source = PrefixSource(NAME, house.settings, changed, hierarchy, house.loop)
-        house.monitor = house.monitor_of([source])
-        return house
+        source = PrefixSource(NAME, tree.settings.target, changed, hierarchy, tree.context)
+        tree.monitor = tree.monitor_of([source])
+        return tree
 
     return begin
 
 
 def test_every_matching_process_is_measured_and_signalled_by_itself(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     small, large, other = start_leaker(NAME + "a", mib=2), start_leaker(NAME + "b", mib=40), start_leaker("x")
     other.grow(40)
-    house = watch("-m 20 -s USR1")
-    house.advance(0)
+    tree = watch("-m 20 -s USR1")
+    tree.advance(0)
     large.wait_for_signals("SIGUSR1", 1, deadline_s=10)
-    names = {target.name for target in house.targets}
+    names = {target.name for target in tree.targets}
     assert names == {f"{NAME}a[{small.pid}]", f"{NAME}b[{large.pid}]"}
-    assert len(house.log.having("signalled: rss 4")) == 1
+    assert len(tree.log.having("signalled: rss 4")) == 1
     assert small.lines == ["ready"]
     assert other.lines == ["ready", "grown"]
 
 
 def test_while_it_stays_above_the_signal_is_repeated_at_every_interval(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     child = start_leaker(NAME, mib=40, ignore=True)
-    house = watch("-m 20 -i 3")
+    tree = watch("-m 20 -i 3")
     for count in (1, 2, 3):  # One at a time: signals that wait to be taken become one.
-        house.advance(0 if count == 1 else 3)
+        tree.advance(0 if count == 1 else 3)
         child.wait_for_signals("SIGTERM", count, deadline_s=10)
-    assert len(house.log.having("sent SIGTERM")) == 3
+    assert len(tree.log.having("sent SIGTERM")) == 3
 
 
 def test_a_name_that_matches_nothing_is_waited_for_and_a_process_that_comes_is_found(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
-    house = watch("-m 20")
-    house.advance(10)
-    assert house.log.lines == [f"{NAME}: waiting: there is no process of that name"]
+    tree = watch("-m 20")
+    tree.advance(10)
+    assert tree.log.lines == [f"{NAME}: waiting: there is no process of that name"]
     child = start_leaker(NAME)
-    house.advance(2)
-    assert house.log.having(f"{NAME}[{child.pid}]: ok: rss")
+    tree.advance(2)
+    assert tree.log.having(f"{NAME}[{child.pid}]: ok: rss")
     child.kill()
-    house.advance(4)
-    assert house.log.lines[-2:] == [
+    tree.advance(4)
+    assert tree.log.lines[-2:] == [
         f"{NAME}[{child.pid}]: ended",
         f"{NAME}: waiting: there is no process of that name",
     ]
-    assert house.targets == []
+    assert tree.targets == []
     start_leaker(NAME, mib=40)
-    house.advance(2)
-    assert len(house.log.having("sent SIGTERM")) == 1
+    tree.advance(2)
+    assert len(tree.log.having("sent SIGTERM")) == 1
 
 
 def test_a_process_that_took_another_name_is_let_go_instead_of_signalled(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     child = start_leaker(NAME, mib=2)
-    house = watch("-m 20")
-    house.advance(0)
+    tree = watch("-m 20")
+    tree.advance(0)
     child.rename("somebody-else")
     child.grow(40)
-    house.advance(4)
-    assert house.targets == []
-    assert house.log.having("sent") == []
+    tree.advance(4)
+    assert tree.targets == []
+    assert tree.log.having("sent") == []
     assert child.lines == ["ready", "renamed", "grown"]
 
 
 def test_what_runs_the_monitor_is_left_out_with_one_warning(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     parent = start_leaker(NAME, mib=40)
-    house = watch("-m 20", ancestors=lambda: {parent.pid})
-    house.advance(10)
-    assert house.log.having("warning") == [
-        f"warning: process {parent.pid} is left out: it is memory-monitor itself or runs it"
+    tree = watch("-m 20", ancestors=lambda: {parent.pid})
+    tree.advance(10)
+    assert tree.log.having("warning") == [
+        f"warning: process {parent.pid} is skipped: it is memory-monitor or an ancestor of it"
     ]
     assert parent.lines == ["ready"]
 
 
 def test_a_process_that_comes_to_run_the_monitor_isnt_signalled(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     child = start_leaker(NAME, mib=2)
     untouchable: set[int] = set()
-    house = watch("-m 20", ancestors=lambda: untouchable)
-    house.advance(0)
+    tree = watch("-m 20", ancestors=lambda: untouchable)
+    tree.advance(0)
     untouchable.add(child.pid)
     child.grow(40)
-    house.advance(4)
+    tree.advance(4)
     assert child.lines == ["ready", "grown"]
 
 
 def test_a_process_that_ends_while_it_is_found_is_no_error(
-    watch: Callable[..., House], start_leaker: StartLeaker, table: ProcessTable
+    watch: Callable[..., Tree], start_leaker: StartLeaker, table: ProcessTable
 ) -> None:
     quick, slow = start_leaker(NAME + "quick"), start_leaker(NAME + "slow")
 
@@ -134,26 +134,26 @@ def test_a_process_that_ends_while_it_is_found_is_no_error(
             quick.kill()
         return table.open(pid)
 
-    house = watch("-m 20", open=end_then_open)
-    house.advance(4)
-    assert [target.name for target in house.targets] == [f"{NAME}slow[{slow.pid}]"]
+    tree = watch("-m 20", open=end_then_open)
+    tree.advance(4)
+    assert [target.name for target in tree.targets] == [f"{NAME}slow[{slow.pid}]"]
 
 
 def test_a_process_that_ends_before_the_signal_is_said_to_have_ended(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     child = start_leaker(NAME, mib=40)
-    house = watch("-m 20 --for 5")
-    house.advance(2)
+    tree = watch("-m 20 --for 5")
+    tree.advance(2)
     child.kill()
-    house.advance(5)
-    assert house.log.having("ended") == [f"{NAME}[{child.pid}]: ended"]
-    assert house.log.having("sent") == []
+    tree.advance(5)
+    assert tree.log.having("ended") == [f"{NAME}[{child.pid}]: ended"]
+    assert tree.log.having("sent") == []
 
 
 @pytest.mark.parametrize("limit_mib", [None, 300])
 def test_a_share_is_one_of_the_limit_above_the_process_else_of_physical_memory(
-    watch: Callable[..., House],
+    watch: Callable[..., Tree],
     start_leaker: StartLeaker,
     tmp_path: Path,
     limit_mib: int | None,
@@ -161,32 +161,32 @@ def test_a_share_is_one_of_the_limit_above_the_process_else_of_physical_memory(
     start_leaker(NAME)
     if limit_mib is not None:
         (tmp_path / "memory.max").write_text(f"{limit_mib * MIB}\n")
-    house = watch("-m 50%", Hierarchy(tmp_path, memory=True))
-    house.advance(0)
+    tree = watch("-m 50%", Hierarchy(tmp_path, memory=True))
+    tree.advance(0)
     whole_bytes = physical_bytes() if limit_mib is None else limit_mib * MIB
-    gauge = house.targets[0].gauge
+    gauge = tree.targets[0].gauge
     assert gauge is not None
-    assert gauge.ladder.limit_bytes == pytest.approx(whole_bytes / 2, abs=1)
+    assert gauge.schedule.threshold_bytes == pytest.approx(whole_bytes / 2, abs=1)
 
 
 def test_looking_for_new_processes_goes_along_with_the_looks_at_the_known_ones(
-    watch: Callable[..., House], start_leaker: StartLeaker
+    watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:
     start_leaker(NAME + "a")
-    house = watch("-m 20000 -i 1")
-    house.advance(0)
-    house.targets[0].look_in(0.5, house.clock.now_s)  # Half an interval off.
-    house.advance(2)
-    house.waiter.waits_s.clear()
-    house.advance(10)
-    assert 10 <= len(house.waiter.waits_s) <= 11
+    tree = watch("-m 20000 -i 1")
+    tree.advance(0)
+    tree.targets[0].look_in(0.5, tree.clock.now_s)  # Half an interval off.
+    tree.advance(2)
+    tree.poller.waits_s.clear()
+    tree.advance(10)
+    assert 10 <= len(tree.poller.waits_s) <= 11
     start_leaker(NAME + "b")
-    house.advance(2)
-    assert len(house.targets) == 2
+    tree.advance(2)
+    assert len(tree.targets) == 2
 
 
 def test_searches_that_fail_are_said_once_and_counted_when_one_works_again(
-    watch: Callable[..., House],
+    watch: Callable[..., Tree],
 ) -> None:
     class Finder:
         is_broken = True
@@ -197,12 +197,14 @@ def test_searches_that_fail_are_said_once_and_counted_when_one_works_again(
             return []
 
     finder = Finder()
-    house = watch("-m 20 -i 1", finder=lambda *_: finder)
-    house.advance(1000)
+    tree = watch("-m 20 -i 1", finder=lambda *_: finder)
+    tree.advance(1000)
     finder.is_broken = False
-    house.advance(10)
-    first, last = house.log.having("warning")
-    assert first.endswith("processes can't be listed now: [Errno 5] Input/output error: '/proc/loadavg'")
+    tree.advance(10)
+    first, last = tree.log.having("warning")
+    assert first.endswith(
+        "processes can't be listed: [Errno 5] Input/output error: '/proc/loadavg'; retried at every poll"
+    )
     count = int(last.rpartition("after ")[2].split()[0].replace(",", ""))
     assert last.endswith("searches failed")
     assert 600 <= count <= 1001

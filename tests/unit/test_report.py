@@ -6,18 +6,28 @@ from typing import NoReturn
 
 import pytest
 
+from memmon_systemd import app as command
 from memmon_systemd.arguments import parse
+from memmon_systemd.errors import EXIT_OK
+from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.log import Log
+from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.policy import State
-from memmon_systemd.monitor.report import Event, Report
-from memmon_systemd.monitor.schedule import Ladder
-from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.monitor.poller import Poller
+from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.schedule import schedule_for
+from memmon_systemd.monitor.source import Context
+from memmon_systemd.monitor.target import Outcome, Target, TargetList
 from memmon_systemd.output.notify import Notifier
-from memmon_systemd.settings import Metric
-from tests.unit.trees import MIB, Log
+from memmon_systemd.settings import Metric, Settings
+from memmon_systemd.sources import Sources
+from tests.unit.trees import MIB
+from tests.unit.trees import Log as Lines
 
-DONE = Outcome(done=True, what="sent SIGTERM to the main process (KillUnit)")
-NOT_DONE = Outcome(done=False, what="no answer within 1 s")
+DONE = Outcome(is_done=True, sentence="sent SIGTERM to the main process (KillUnit)")
+EVEN_IF_QUIET = {"REQUESTED", "FAILED", "BUG"}
+NOT_DONE = Outcome(is_done=False, sentence="no answer within 1 s")
 
 
 class FixedGauge(Gauge):
@@ -29,16 +39,17 @@ class AppTarget(Target):
     def is_same(self) -> bool:
         return True
 
-    def act(self, now_s: float) -> Outcome:
+    def request(self, now_s: float) -> Outcome:
         return DONE
 
     def lost(self, now_s: float) -> None:
-        self.ended = True
+        self.has_ended = True
 
 
-def app(state: State, usage_mib: int, unit: str | None = "app.service") -> Target:
-    target = AppTarget("app.service", unit, 90.0)
-    gauge = FixedGauge(Metric.UNRECLAIMABLE, Ladder.climb(500 * MIB, 2.0, None))
+def app(state: State, usage_mib: int, unit: str | None = "app.service", options: str = "--for 5") -> Target:
+    settings = parse(f"-m 500 {options} app.service".split())
+    target = AppTarget("app.service", unit, settings.target, 90.0)
+    gauge = FixedGauge(Metric.UNRECLAIMABLE, schedule_for(500 * MIB, 2.0, None))
     gauge.usage_bytes = usage_mib * MIB
     target.begin(gauge, 0.0)
     target.enter(state, 0.0)
@@ -49,15 +60,14 @@ class Said:
     """A report, its log, and what the service manager hears of it."""
 
     def __init__(self, notifier: Notifier, manager: socket.socket) -> None:
-        self.log = Log()
+        self.log = Lines()
         self.notifier = notifier
         self._manager = manager
-        self.to("-m 500 app.service")
+        self.report = self.to(is_quiet=False)
 
-    def to(self, arguments: str) -> Report:
-        """A report for the settings of a command line."""
-        self.report = Report(parse(arguments.split()), self.log, self.notifier)
-        return self.report
+    def to(self, *, is_quiet: bool) -> Report:
+        """A report, as quiet as that, to the same log and service manager."""
+        return Report(Log(self.log, self.notifier, is_quiet=is_quiet))
 
     @property
     def line(self) -> str:
@@ -80,18 +90,22 @@ def said() -> Iterator[Said]:
 OF_A_STATE: list[tuple[Callable[[Report], None], str]] = [
     (lambda r: r.began(app(State.OK, 400)), "app.service: ok: unreclaimable 400 MiB of 500 MiB"),
     (lambda r: r.over(app(State.OVER, 501)),
-     "app.service: over: unreclaimable 501 MiB is above 500 MiB; acts if that lasts 5 s"),
-    (lambda r: r.acted(app(State.SIGNALLED, 501), DONE),
+     "app.service: over: unreclaimable 501 MiB is above 500 MiB; signalled if it stays above for 5 s"),
+    (lambda r: r.over(app(State.OVER, 501, options="--for 5 --restart")),
+     "app.service: over: unreclaimable 501 MiB is above 500 MiB; restarted if it stays above for 5 s"),
+    (lambda r: r.requested(app(State.SIGNALLED, 501), DONE),
      "app.service: signalled: unreclaimable 501 MiB is above 500 MiB: sent SIGTERM to the main process"
      " (KillUnit)"),
-    (lambda r: r.failed(app(State.OVER, 501), NOT_DONE),
+    (lambda r: r.request_failed(app(State.OVER, 501), NOT_DONE),
      "app.service: not signalled: unreclaimable 501 MiB is above 500 MiB: no answer within 1 s"),
-    (lambda r: r.fell(app(State.OK, 400)),
+    (lambda r: r.recovered(app(State.OK, 400)),
      "app.service: ok: within again: unreclaimable 400 MiB of 500 MiB"),
-    (lambda r: r.limit_changed(app(State.OK, 400)),
-     "app.service: the limit is 500 MiB now, unreclaimable 400 MiB"),
+    (lambda r: r.threshold_changed(app(State.OK, 400)),
+     "app.service: the threshold is now 500 MiB, unreclaimable 400 MiB"),
     (lambda r: r.waiting("app.service", "app.service", "it stopped"), "app.service: waiting: it stopped"),
     (lambda r: r.ended(app(State.OK, 400)), "app.service: ended"),
+    (lambda r: r.no_longer_monitored(app(State.OK, 400), "its name has changed"),
+     "app.service: no longer monitored: its name has changed"),
 ]  # fmt: skip
 
 
@@ -99,23 +113,23 @@ OF_A_STATE: list[tuple[Callable[[Report], None], str]] = [
 def test_a_change_of_state_is_one_line_and_the_services_status(
     said: Said, say: Callable[[Report], None], line: str
 ) -> None:
-    report = said.to("-m 500 --for 5 app.service")
-    say(report)
+    say(said.report)
     assert said.line == line
     assert said.status() == f"STATUS={line}"
-    assert report.last_sentence == line
+    assert said.report.last_sentence == line
     (fields,) = said.log.fields
     assert fields["OBJECT_SYSTEMD_UNIT"] == fields["MEMORY_MONITOR_UNIT"] == "app.service"
     assert fields["MEMORY_MONITOR_STATE"] in {state.value for state in State}
 
 
 def test_the_journal_gets_the_numbers_as_fields(said: Said) -> None:
-    said.report.acted(app(State.SIGNALLED, 501), DONE)
+    said.report.requested(app(State.SIGNALLED, 501), DONE)
     assert said.log.fields == [
         {
-            "MESSAGE_ID": Event.ACTED.value.message_id,
+            "MESSAGE_ID": Event.REQUESTED.value.message_id,
             "PRIORITY": "4",
             "MEMORY_MONITOR_USAGE": str(501 * MIB),
+            "MEMORY_MONITOR_THRESHOLD": str(500 * MIB),
             "MEMORY_MONITOR_LIMIT": str(500 * MIB),
             "MEMORY_MONITOR_METRIC": "unreclaimable",
             "MEMORY_MONITOR_SIGNAL": "SIGTERM",
@@ -141,53 +155,68 @@ def test_every_kind_of_event_has_an_id_of_its_own() -> None:
     ("arguments", "line"),
     [
         ("-m 500 a.service",
-         "send SIGTERM when memory is above 500 MiB; a look at least every 2 s: a.service"),
+         "send SIGTERM when memory is above 500 MiB; polling interval 2 s: a.service"),
         ("-m 80% -i 500ms --for 1min a b",
-         "send SIGTERM when memory is above 80% for 1 min; a look at least every 500 ms: a, b"),
+         "send SIGTERM when memory is above 80% for 1 min; polling interval 500 ms: a, b"),
         ("-m 1.5G -s RTMIN+3 --metric anon -n a",
-         "would send SIGRTMIN+3 when anon is above 1.5 GiB; a look at least every 2 s: a"),
-        ("-m 500 --restart a", "restart it when memory is above 500 MiB; a look at least every 2 s: a"),
+         "would send SIGRTMIN+3 when anon is above 1.5 GiB; polling interval 2 s: a"),
+        ("-m 500 --restart a", "restart it when memory is above 500 MiB; polling interval 2 s: a"),
     ],
 )  # fmt: skip
-def test_the_first_line_says_the_limit_with_its_unit_and_what_will_be_done(
+def test_the_first_line_says_the_threshold_with_its_unit_and_what_will_be_done(
     said: Said, arguments: str, line: str
 ) -> None:
-    said.to(arguments).started("1.2.3")
+    said.report.started("1.2.3", parse(arguments.split()))
     assert said.line == f"memory-monitor 1.2.3: {line}"
 
 
 @pytest.mark.parametrize(
     ("option", "kinds"),
     [
-        ("-q", {"ACTED", "FAILED"}),
-        ("", {"STARTED", "BEGAN", "ACTED", "FAILED", "FELL", "WARNING", "STOPPED"}),
-        ("-v", {"STARTED", "BEGAN", "ACTED", "FAILED", "FELL", "WARNING", "STOPPED", "READING"}),
+        ("-q", EVEN_IF_QUIET),
+        ("", EVEN_IF_QUIET | {"STARTED", "BEGAN", "RECOVERED", "NOT_LOCKED", "STOPPED"}),
+        ("-v", EVEN_IF_QUIET | {"STARTED", "BEGAN", "RECOVERED", "NOT_LOCKED", "STOPPED", "READING"}),
     ],
 )
-def test_quiet_leaves_actions_and_errors_and_verbose_adds_the_readings(
+def test_quiet_leaves_requests_and_errors_and_verbose_adds_the_readings(
     said: Said, option: str, kinds: set[str]
 ) -> None:
-    report = said.to(f"-m 500 {option} app.service")
-    report.started("1.2.3")
+    settings = parse(f"-m 500 {option} app.service".split())
+    report = said.to(is_quiet=settings.verbosity < 0)
+    report.started("1.2.3", settings)
     report.began(app(State.OK, 400))
-    report.reading(app(State.OK, 400))
-    report.acted(app(State.SIGNALLED, 501), DONE)
-    report.failed(app(State.OVER, 501), NOT_DONE)
-    report.fell(app(State.OK, 400))
-    report.warn("something")
+    report.requested(app(State.SIGNALLED, 501), DONE)
+    report.request_failed(app(State.OVER, 501), NOT_DONE)
+    report.recovered(app(State.OK, 400))
+    report.warn.not_locked("something")
+    report.warn.bug(OSError("EIO"))
     report.stopped("ended by SIGTERM")
+    poll_once(settings, report, said.notifier)
     names = {event.value.message_id: event.name for event in Event}
     assert {names[fields["MESSAGE_ID"]] for fields in said.log.fields} == kinds
     assert said.status().endswith("app.service: ok: unreclaimable 400 MiB of 500 MiB")  # though quiet
 
 
-def test_a_signal_that_cant_be_heeded_is_warned_of(said: Said) -> None:
-    said.to("-m 500 -s KILL app.service").started("1.2.3")
-    (warning,) = said.log.lines[1:]
-    assert warning.startswith("warning: SIGKILL isn't graceful")
-    said.to("-m 500 -s KILL --restart app.service").started("1.2.3")
-    said.to("-m 500 -s TERM app.service").started("1.2.3")
-    assert len(said.log.lines) == 4
+def poll_once(settings: Settings, report: Report, notifier: Notifier) -> None:
+    """Let the monitor read a target once: it decides whether the reading is logged."""
+    targets = TargetList()
+    targets.add(app(State.OK, 400))
+    Monitor(settings, [], Context(targets, Poller(), report), notifier).look_around()
+
+
+@pytest.mark.parametrize(
+    ("options", "is_warned_of"), [("-s KILL", True), ("-s KILL --restart", False), ("-s TERM", False)]
+)
+def test_a_signal_that_cant_be_heeded_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, options: str, is_warned_of: bool
+) -> None:
+    lines = Lines()
+    monkeypatch.setattr(command, "open_sink", lambda _environ: lines)
+    monkeypatch.setattr(Sources, "open", lambda _self: [])  # A unit takes a service manager.
+    assert command.run(parse(f"-m 500 {options} --once app.service".split()), {}) == EXIT_OK
+    started, *warnings = lines.lines
+    assert started.startswith("memory-monitor ")
+    assert [line.startswith("warning: SIGKILL isn't graceful") for line in warnings] == [True] * is_warned_of
 
 
 def test_what_is_over_from_the_beginning_gets_one_line_and_not_two(said: Said) -> None:
@@ -200,11 +229,11 @@ def test_what_cant_be_read_is_not_called_zero(said: Said) -> None:
     assert target.gauge is not None
     target.gauge.trouble = "Permission denied"
     said.report.began(target)
-    assert "app.service: its memory can't be read now (Permission denied)" in said.line
+    assert "app.service: its memory can't be read (Permission denied)" in said.line
 
 
 def test_a_failure_to_restart_is_no_failure_to_signal(said: Said) -> None:
-    said.to("-m 500 --restart app.service").failed(app(State.OVER, 501), NOT_DONE)
+    said.report.request_failed(app(State.OVER, 501, options="--restart"), NOT_DONE)
     assert said.line.startswith("app.service: not restarted: ")
 
 
@@ -213,11 +242,11 @@ def test_an_unexpected_error_is_said_with_its_place_and_once_while_it_stays_the_
         try:
             raise ZeroDivisionError(text)
         except ZeroDivisionError as error:
-            said.report.bug(error)
+            said.report.warn.bug(error)
     assert [line.split("(")[0] for line in said.log.lines] == [
         f"memory-monitor: error: ZeroDivisionError: {text} " for text in ("first", "second", "first")
     ]
-    assert re.search(r"test_report\.py:\d+\); it goes on$", said.log.lines[0])
+    assert re.search(r"test_report\.py:\d+\); continuing$", said.log.lines[0])
 
 
 def test_an_unexpected_error_is_said_without_reading_the_source(
@@ -231,5 +260,5 @@ def test_an_unexpected_error_is_said_without_reading_the_source(
     try:
         raise ZeroDivisionError("a bug")
     except ZeroDivisionError as error:
-        said.report.bug(error)
-    assert re.search(r"test_report\.py:\d+\); it goes on$", said.line)
+        said.report.warn.bug(error)
+    assert re.search(r"test_report\.py:\d+\); continuing$", said.line)

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from memmon_systemd.errors import UsageError
 from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
-from memmon_systemd.settings import (
-    KillWhom,
-    Metric,
-    NameKind,
-    Settings,
-    Share,
-    Size,
-    UsageError,
+from memmon_systemd.parsing import (
     parse_interval,
     parse_name,
     parse_rate,
@@ -23,6 +17,15 @@ from memmon_systemd.settings import (
     parse_size,
     parse_threshold,
     parse_time,
+)
+from memmon_systemd.settings import (
+    KillWhom,
+    Metric,
+    NameKind,
+    Settings,
+    Share,
+    Size,
+    TargetSettings,
 )
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -157,19 +160,19 @@ def test_what_is_no_share_is_refused_with_what_works(text: str) -> None:
 def test_a_share_is_never_more_than_the_whole_and_grows_with_it(percent: float, one: int, other: int) -> None:
     low, high = sorted((one, other))
     share = Share(percent)
-    assert share.limit_bytes(low) <= share.limit_bytes(high) <= high
-    assert abs(share.limit_bytes(high) - high * percent / 100) <= max(1, high * 1e-12)
+    assert share.threshold_bytes(low) <= share.threshold_bytes(high) <= high
+    assert abs(share.threshold_bytes(high) - high * percent / 100) <= max(1, high * 1e-12)
 
 
 def test_a_share_of_a_limit_is_that_part_of_it() -> None:
-    assert Share(80).limit_bytes(120 * MIB) == 96 * MIB
-    assert Share(33.3).limit_bytes(1000) == 333
-    assert Share(100).limit_bytes(MOST_BYTES) == MOST_BYTES
+    assert Share(80).threshold_bytes(120 * MIB) == 96 * MIB
+    assert Share(33.3).threshold_bytes(1000) == 333
+    assert Share(100).threshold_bytes(MOST_BYTES) == MOST_BYTES
 
 
 @given(st.integers(1, MOST_BYTES), st.integers(0, MOST_BYTES))
 def test_a_size_is_the_limit_whatever_the_whole(size_bytes: int, whole_bytes: int) -> None:
-    assert Size(size_bytes).limit_bytes(whole_bytes) == size_bytes
+    assert Size(size_bytes).threshold_bytes(whole_bytes) == size_bytes
 
 
 @pytest.mark.parametrize("text", ["500 MiB", "1.5 GiB", "80%", "99.5%", "100%", "0.1%"])
@@ -511,16 +514,21 @@ def test_the_words_of_the_command_line_are_the_words_of_the_log() -> None:
 
 
 def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_sigterm() -> None:
-    asked = Settings(names=("myapp",), max_memory=Size(500 * MIB))
+    settings = Settings(("myapp",), TargetSettings(Size(500 * MIB)))
+    asked = settings.target
     assert (asked.interval_s, asked.signal_number) == (2.0, signal.SIGTERM)
     assert (asked.for_s, asked.repeat_s, asked.growth_bytes_per_s) == (0.0, None, None)
-    assert (asked.metric, asked.kill_whom, asked.name_kind) == (None, None, NameKind.AUTO)
-    flags = (asked.swap, asked.restart, asked.user, asked.dry_run, asked.once, asked.until_stopped)
+    assert (asked.metric, asked.kill_whom, settings.name_kind) == (None, None, NameKind.AUTO)
+    flags = (asked.swap, asked.restart, asked.dry_run, settings.user, settings.once, settings.until_stopped)
     assert not any(flags)
-    assert asked.verbosity == 0
+    assert settings.verbosity == 0
 
 
-@pytest.mark.parametrize("value", [Size(1), Share(1.0), Settings(names=("a",), max_memory=Size(1))], ids=type)
+@pytest.mark.parametrize(
+    "value",
+    [Size(1), Share(1.0), TargetSettings(Size(1)), Settings(("a",), TargetSettings(Size(1)))],
+    ids=type,
+)
 def test_settings_can_not_change_while_it_runs(value: object) -> None:
     field = next(iter(type(value).__slots__))  # type: ignore[attr-defined]
     with pytest.raises(AttributeError):

@@ -19,7 +19,10 @@ from types import FrameType
 
 import pytest
 
-from memmon_systemd.output.sink import JournalSink, Sink, StreamSink, open_sink
+from memmon_systemd.app import open_sink
+from memmon_systemd.output.journal import JournalSink
+from memmon_systemd.output.sink import Sink
+from memmon_systemd.output.stream import StreamSink
 
 # A sink lives as long as its process, so it has nothing that closes what it opened.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -497,7 +500,8 @@ def test_a_terminal_of_another_user_that_is_filled_by_odd_lengths_never_blocks(
 
 GUARD = """
 import os, sys
-from memmon_systemd.output.sink import guard_standard_descriptors, open_sink
+from memmon_systemd.app import open_sink
+from memmon_systemd.cli import guard_standard_descriptors
 guard_standard_descriptors()
 result = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 sink = open_sink({})

@@ -6,30 +6,29 @@ from collections.abc import Callable
 
 import pytest
 
-import memmon_systemd
-from memmon_systemd.sources import Resolver, Systemd
-from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.sources import Sources
+from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.restart_rules import ExitSet, RestartRules
 from memmon_systemd.units.restart_warning import warn_of_what_stays_down
-from tests.unit.trees import House, linux_only
+from tests.unit.trees import StandInMachine, Tree, linux_only
 
 pytestmark = linux_only
 
-Start = Callable[..., House]
+Start = Callable[..., Tree]
 
 
-def warnings(house: House) -> list[str]:
-    names = house.units.names()
-    warn_of_what_stays_down(names, house.manager, house.settings, house.loop.report)
-    return house.log.having("warning: ")
+def warnings(tree: Tree) -> list[str]:
+    names = tree.units.names()
+    warn_of_what_stays_down(names, tree.manager, tree.settings.target.signal_number, tree.context.report)
+    return tree.log.having("warning: ")
 
 
 def test_a_service_that_would_stay_down_is_named_with_the_line_that_helps(start: Start) -> None:
-    house = start("-m 50 app.service good.service")
-    house.manager.restarts["app.service"] = RestartRules("on-failure")
-    assert warnings(house) == [
+    tree = start("-m 50 app.service good.service")
+    tree.manager.restarts["app.service"] = RestartRules("on-failure")
+    assert warnings(tree) == [
         "warning: app.service: Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a"
-        " clean exit, so it would stay down; put Restart=always in its [Service]: see --check"
+        " clean exit, so it would stay down; set Restart=always in its [Service] section: see --check"
     ]
 
 
@@ -46,39 +45,39 @@ def test_a_service_that_would_stay_down_is_named_with_the_line_that_helps(start:
 def test_a_service_that_is_started_again_or_that_may_not_end_gets_none(
     start: Start, arguments: str, rules: RestartRules
 ) -> None:
-    house = start(f"-m 50 {arguments}")
-    house.manager.restarts["app.service"] = rules
-    assert warnings(house) == []
+    tree = start(f"-m 50 {arguments}")
+    tree.manager.restarts["app.service"] = rules
+    assert warnings(tree) == []
 
 
 def test_the_instances_of_a_template_get_one_line(start: Start) -> None:
-    house = start("-m 50 worker@*.service")
+    tree = start("-m 50 worker@*.service")
     for number in range(5):
         name = f"worker@{number}.service"
-        house.make(name, 10)
-        house.manager.restarts[name] = RestartRules("no")
-    house.monitor.refresh_all()
-    assert len(warnings(house)) == 1
+        tree.make(name, 10)
+        tree.manager.restarts[name] = RestartRules("no")
+    tree.monitor.refresh_all()
+    assert len(warnings(tree)) == 1
 
 
 def test_of_a_unit_that_doesnt_exist_yet_nothing_is_said(start: Start) -> None:
-    house = start("-m 50 app.service")
-    house.manager.restarts["app.service"] = RestartRules("no")
-    house.manager.load_states = {"app.service": "not-found"}
-    assert warnings(house) == []
+    tree = start("-m 50 app.service")
+    tree.manager.restarts["app.service"] = RestartRules("no")
+    tree.manager.load_states = {"app.service": "not-found"}
+    assert warnings(tree) == []
 
 
 def test_a_scope_has_no_restart_and_gets_none(start: Start) -> None:
-    house = start("-m 50 app.scope")
-    house.manager.restarts["app.scope"] = RestartRules("no")
-    assert warnings(house) == []
+    tree = start("-m 50 app.scope")
+    tree.manager.restarts["app.scope"] = RestartRules("no")
+    assert warnings(tree) == []
 
 
 def test_a_service_manager_that_doesnt_answer_is_said(start: Start) -> None:
-    house = start("-m 50 app.service")
-    house.manager.failure = BusError(110, "no answer within 1 s")
-    assert warnings(house) == [
-        "warning: app.service: whether it would be started again is unknown: no answer within 1 s"
+    tree = start("-m 50 app.service")
+    tree.manager.failure = BusError(110, "no answer within 1 s")
+    assert warnings(tree) == [
+        "warning: app.service: can't tell whether systemd would restart it: no answer within 1 s"
     ]
 
 
@@ -90,10 +89,11 @@ def test_what_only_this_needs_is_given_back_before_the_monitor_settles(
         module = importlib.import_module(f"memmon_systemd.{name}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(sys.modules[module.__package__ or ""], name.partition(".")[2], module)
-    house = start("-m 50 app.service")
-    house.manager.restarts["app.service"] = RestartRules("no")
-    resolver = Resolver(house.settings, {}, house.loop)
-    resolver.systemd = Systemd(house.manager, house.units)
-    resolver.warn_of_what_stays_down()
-    assert len(house.log.having("warning: app.service: Restart=no: ")) == 1
+    tree = start("-m 50 app.service")
+    tree.manager.restarts["app.service"] = RestartRules("no")
+    machine = StandInMachine(tree)
+    sources = Sources(tree.settings, machine, tree.context)
+    tree.monitor_of(sources.open()).look_around()
+    sources.warn_of_what_stays_down()
+    assert len(tree.log.having("warning: app.service: Restart=no: ")) == 1
     assert not [name for name in names if f"memmon_systemd.{name}" in sys.modules]

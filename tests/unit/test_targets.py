@@ -4,16 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from memmon_systemd import sources as targets
 from memmon_systemd.arguments import parse
+from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.monitor.source import Source
+from memmon_systemd.names import Meaning, check_options
 from memmon_systemd.processes.source import PrefixSource
-from memmon_systemd.settings import NameKind, UsageError
-from memmon_systemd.sources import Meaning, Resolver, StartError, Systemd, check_options, connect
-from memmon_systemd.systemd.bus import BusError
+from memmon_systemd.settings import NameKind
+from memmon_systemd.sources import Machine, Sources
+from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.owner import OwnerSource
 from memmon_systemd.units.watch import UnitWatch
-from tests.unit.trees import House, linux_only
+from tests.unit.trees import StandInMachine, Tree, linux_only
 
 pytestmark = linux_only
 NOT_RUNNING = "it isn't running"
@@ -23,29 +24,23 @@ NO_SUCH = "there is no such unit yet"
 class Resolved:
     """What the names of a command line stand for, with a stand-in for the service manager."""
 
-    def __init__(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.house = house
-        self.connections = 0
-
-        def connect(*_: object) -> Systemd:
-            self.connections += 1
-            return Systemd(house.manager, house.units)
-
-        monkeypatch.setattr(targets, "connect", connect)
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.machine = StandInMachine(tree)
 
     def sources(self) -> list[Source]:
-        return Resolver(self.house.settings, {}, self.house.loop).sources()
+        return Sources(self.tree.settings, self.machine, self.tree.context).open()
 
     def lines(self) -> list[str]:
         """What is said once the names were looked for."""
-        self.house.monitor_of(self.sources()).look_around()
-        return self.house.log.lines
+        self.tree.monitor_of(self.sources()).look_around()
+        return self.tree.log.lines
 
 
 @pytest.fixture
-def resolve(start: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Resolved]:
+def resolve(start: Callable[..., Tree]) -> Callable[[str], Resolved]:
     def begin(arguments: str) -> Resolved:
-        return Resolved(start(f"-m 100 {arguments}", names=()), monkeypatch)
+        return Resolved(start(f"-m 100 {arguments}", names=()))
 
     return begin
 
@@ -72,7 +67,7 @@ def test_a_name_stands_for_a_unit_or_for_processes(
     resolve: Callable[[str], Resolved], arguments: str, line: str
 ) -> None:
     resolved = resolve(arguments)
-    resolved.house.manager.load_states = {
+    resolved.tree.manager.load_states = {
         **dict.fromkeys(("new.service", "zzz-no-unit.service"), "not-found"),
         "hidden.service": "masked",
         "broken.service": "bad-setting",
@@ -84,7 +79,7 @@ def test_a_name_stands_for_a_unit_or_for_processes(
 def test_a_glob_stands_for_every_unit_that_matches(resolve: Callable[[str], Resolved], pattern: str) -> None:
     resolved = resolve(pattern)
     for name in ("worker@1.service", "worker@1.socket", "worker.service"):
-        resolved.house.make(name, 10)
+        resolved.tree.make(name, 10)
     (line,) = resolved.lines()
     assert line.startswith("worker@1.service: ok")
 
@@ -92,7 +87,7 @@ def test_a_glob_stands_for_every_unit_that_matches(resolve: Callable[[str], Reso
 def test_processes_alone_need_no_service_manager(resolve: Callable[[str], Resolved]) -> None:
     resolved = resolve("--as process zzz-1 zzz-2 zzz-1")
     assert [type(source) for source in resolved.sources()] == [PrefixSource, PrefixSource]
-    assert resolved.connections == 0
+    assert resolved.machine.connections == 0
 
 
 def test_a_process_that_two_names_begin_like_is_one_target(resolve: Callable[[str], Resolved]) -> None:
@@ -105,16 +100,16 @@ def test_units_are_looked_for_after_the_processes_that_may_own_them(
 ) -> None:
     resolved = resolve("--as owner zzz-1 zzz-2")
     assert [type(source) for source in resolved.sources()] == [OwnerSource, OwnerSource, UnitWatch]
-    assert resolved.connections == 1
+    assert resolved.machine.connections == 1
 
 
 def test_where_systemd_cant_be_asked_a_bare_name_is_a_process_and_a_warning_says_so(
     resolve: Callable[[str], Resolved],
 ) -> None:
     resolved = resolve("--user zzz-app")
-    resolved.house.manager.failure = BusError(110, "no answer within 1 s")
+    resolved.tree.manager.failure = BusError(110, "no answer within 1 s")
     warning, waiting = resolved.lines()
-    assert "'zzz-app' is taken as the beginning of a process name" in warning
+    assert "'zzz-app' is taken as a process-name prefix" in warning
     assert "(no answer within 1 s); --as unit or --as process decides" in warning
     assert waiting == "zzz-app: waiting: there is no process of that name"
 
@@ -129,8 +124,8 @@ def refusal(resolved: Resolved) -> str:
     ("name", "words"),
     [
         ("app.timer", "'app.timer' has no processes: name a .service"),
-        ("a+b.service", "'a+b.service' is no name of a unit: use letters"),
-        ("-.slice", "'-.slice' can't be monitored from here: memory-monitor itself"),
+        ("a+b.service", "'a+b.service' is not a valid unit name: use letters"),
+        ("-.slice", "'-.slice' can't be monitored from here: memory-monitor, an ancestor of it"),
     ],
 )
 def test_a_name_that_can_be_no_target_is_refused(
@@ -141,7 +136,7 @@ def test_a_name_that_can_be_no_target_is_refused(
 
 def test_what_systemd_says_of_a_name_is_passed_on(resolve: Callable[[str], Resolved]) -> None:
     resolved = resolve("app@.service")
-    resolved.house.manager.failure = BusError(22, "Unit name app@.service is missing the instance name.")
+    resolved.tree.manager.failure = BusError(22, "Unit name app@.service is missing the instance name.")
     words = refusal(resolved)
     assert "missing the instance name" in words
     assert "name a unit as systemctl does" in words
@@ -154,8 +149,8 @@ def test_what_systemd_says_of_a_name_is_passed_on(resolve: Callable[[str], Resol
         (NameKind.PROCESS, "--kill-whom all", "--kill-whom: 'x' is a process"),
         (NameKind.PROCESS, "--until-stopped", "--until-stopped: 'x' is a process"),
         (NameKind.PROCESS, "--metric anon", "--metric anon: 'x' is a process: use rss or pss"),
-        (NameKind.UNIT, "--metric rss", "--metric rss: 'x' stands for units: use unreclaimable"),
-        (NameKind.OWNER, "--metric pss", "--metric pss: 'x' stands for units: use unreclaimable"),
+        (NameKind.UNIT, "--metric rss", "--metric rss: 'x' means units: use unreclaimable"),
+        (NameKind.OWNER, "--metric pss", "--metric pss: 'x' means units: use unreclaimable"),
         (NameKind.OWNER, "--until-stopped", "--until-stopped: 'x' is an owner"),
     ],
 )
@@ -163,7 +158,7 @@ def test_an_option_that_means_nothing_for_a_target_is_refused(
     kind: NameKind, options: str, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        check_options(parse(["-m", "5", *shlex.split(options), "x"]), Meaning("x", kind))
+        check_options(parse(["-m", "5", *shlex.split(options), "x"]), Meaning("x", "x", kind, ""))
 
 
 @pytest.mark.parametrize(
@@ -175,18 +170,18 @@ def test_an_option_that_means_nothing_for_a_target_is_refused(
     ],
 )
 def test_options_that_mean_something_are_taken(kind: NameKind, options: str) -> None:
-    check_options(parse(["-m", "5", *shlex.split(options), "x"]), Meaning("x", kind))
+    check_options(parse(["-m", "5", *shlex.split(options), "x"]), Meaning("x", "x", kind, ""))
 
 
 @pytest.mark.parametrize(("number", "error"), [(errno.ENOENT, UsageError), (errno.ETIMEDOUT, StartError)])
 def test_a_users_bus_that_is_slow_is_no_wrong_usage(
-    start: Callable[..., House], monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+    start: Callable[..., Tree], monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
 ) -> None:
-    house = start("-m 5 --user x", names=())
+    tree = start("-m 5 --user x", names=())
 
     def no_manager(*_: object) -> None:
         raise BusError(number, "no answer within 5 s")
 
     monkeypatch.setattr("memmon_systemd.systemd.manager.Manager", no_manager)
     with pytest.raises(error):
-        connect(house.settings, {}, None, house.loop)
+        Machine(tree.settings, {})

@@ -19,18 +19,18 @@ def loaded_after(code: str) -> set[str]:
 
 def test_the_parser_is_gone_once_the_arguments_are_settings() -> None:
     parse = "from memmon_systemd.cli import _parsed; _parsed(['-m', '5', 'x'])"
-    assert not loaded_after(f"{parse}; import memmon_systemd.run") & set(PARSERS)
+    assert not loaded_after(f"{parse}; import memmon_systemd.app") & set(PARSERS)
 
 
 if sys.version_info < (3, 13):  # Since then dataclasses needs it for every class.
 
     def test_dataclasses_come_without_inspect() -> None:
-        assert not loaded_after("import memmon_systemd.run") & {"inspect", "ast", "dis"}
+        assert not loaded_after("import memmon_systemd.app") & {"inspect", "ast", "dis"}
 
 
 def test_inspect_is_given_back_and_dataclasses_finds_it_again() -> None:
     code = """\
-import memmon_systemd.run, dataclasses
+import memmon_systemd.app, dataclasses
 from memmon_systemd.imports import forget_inspect
 forget_inspect()
 import sys

@@ -10,18 +10,27 @@ from hypothesis import strategies as st
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
-from memmon_systemd.monitor.schedule import GONE, NEARER, OVER, UNREADABLE, Ladder, Rung
+from memmon_systemd.monitor.schedule import (
+    GONE,
+    NEARER,
+    OVER,
+    UNREADABLE,
+    WITHIN,
+    Schedule,
+    Step,
+    schedule_for,
+)
 from memmon_systemd.settings import Metric
-from memmon_systemd.units.gauge import UnitGauge, unit_ladder
+from memmon_systemd.units.gauge import UnitGauge, unit_schedule
 from tests.unit.trees import MIB, linux_only, make_cgroup, use
 
-LIMIT = 1000
+THRESHOLD = 1000
 STAT = {"anon": 300, "inactive_file": 200, "active_file": 100, "slab_reclaimable": 50, "file": 320}
 readings = st.integers(0, 1 << 65)
 
 
 def unit_gauge(directory: Path, metric: Metric = Metric.UNRECLAIMABLE, swap: bool = False) -> UnitGauge:
-    return UnitGauge(directory, metric, swap, Ladder.climb(LIMIT, 2.0, None))
+    return UnitGauge(directory, metric, swap, schedule_for(THRESHOLD, 2.0, None))
 
 
 @pytest.fixture
@@ -52,15 +61,15 @@ def test_a_metric_counts_what_its_name_says(
     (unit / "memory.swap.current").write_text("70\n")
     with closing(unit_gauge(unit, metric, swap)) as gauge:
         assert gauge.measure() == usage + swapped
-        assert gauge.look().wait_s > 0.0
-        use(unit, 800 + LIMIT, **STAT | {"anon": 300 + LIMIT})
+        assert gauge.look().is_within
+        use(unit, 800 + THRESHOLD, **STAT | {"anon": 300 + THRESHOLD})
         assert gauge.look() is OVER
-        assert gauge.usage_bytes == usage + swapped + LIMIT
+        assert gauge.usage_bytes == usage + swapped + THRESHOLD
 
 
-def test_swap_alone_can_put_a_unit_above_its_limit(unit: Path) -> None:
+def test_swap_alone_can_put_a_unit_above_its_threshold(unit: Path) -> None:
     use(unit, 1)
-    (unit / "memory.swap.current").write_text(f"{LIMIT}\n")
+    (unit / "memory.swap.current").write_text(f"{THRESHOLD}\n")
     with closing(unit_gauge(unit, Metric.CURRENT, swap=True)) as gauge:
         assert gauge.look() is OVER
 
@@ -71,9 +80,10 @@ def test_without_swap_accounting_memory_alone_is_counted(unit: Path) -> None:
         assert gauge.measure() == 800
 
 
-def test_page_cache_far_above_the_limit_is_no_reason_to_act(unit: Path, gauge: UnitGauge) -> None:
-    use(unit, 50 * LIMIT, active_file=50 * LIMIT - 10)
-    assert gauge.look().wait_s == pytest.approx(2.0 * 990 / LIMIT)
+def test_page_cache_far_above_the_threshold_is_no_reason_to_act(unit: Path, gauge: UnitGauge) -> None:
+    use(unit, 50 * THRESHOLD, active_file=50 * THRESHOLD - 10)
+    assert gauge.look() is WITHIN
+    assert gauge.wait_s == pytest.approx(2.0 * 990 / THRESHOLD)
     assert gauge.usage_bytes == 10
 
 
@@ -85,16 +95,16 @@ def test_counters_that_disagree_for_a_moment_never_make_a_usage_below_zero(unit:
 
 def test_memory_stat_is_left_alone_while_memory_current_settles_it(unit: Path, gauge: UnitGauge) -> None:
     poison = unit / "memory.stat"
-    for current, rung_is_cheap in ((0, True), (LIMIT * 3 // 4, True), (LIMIT * 3 // 4 + 1, False)):
+    for current, rung_is_cheap in ((0, True), (THRESHOLD * 3 // 4, True), (THRESHOLD * 3 // 4 + 1, False)):
         use(unit, current)
         poison.write_bytes(b"")
         assert (gauge.look() is not UNREADABLE) is rung_is_cheap, current
 
 
-def test_only_strictly_above_the_limit_is_over(unit: Path, gauge: UnitGauge) -> None:
-    use(unit, LIMIT)
-    assert gauge.look().wait_s > 0.0
-    use(unit, LIMIT + 1)
+def test_only_strictly_above_the_threshold_is_over(unit: Path, gauge: UnitGauge) -> None:
+    use(unit, THRESHOLD)
+    assert gauge.look().is_within
+    use(unit, THRESHOLD + 1)
     assert gauge.look() is OVER
 
 
@@ -115,28 +125,28 @@ def test_numbers_that_became_shorter_leave_nothing_behind(unit: Path, gauge: Uni
 def test_comparing_text_says_what_comparing_numbers_would(
     limit: int, growth: int | None, currents: list[int]
 ) -> None:
-    ladder = Ladder.climb(limit, 2.0, growth)
+    schedule = schedule_for(limit, 2.0, growth)
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "memory.current")
         file.write_text("0\n")
-        with closing(UnitGauge(Path(name), Metric.CURRENT, False, ladder)) as gauge:
+        with closing(UnitGauge(Path(name), Metric.CURRENT, False, schedule)) as gauge:
             for current in currents:
                 file.write_text(f"{current}\n")
                 said = gauge.look()
                 assert (said is OVER) == (current > limit), current
-                expected = cheap_rung(ladder, current)
+                expected = step_at(schedule, current)
                 if expected is not None:
-                    assert (said.length, said.bound) == (expected.length, expected.bound), current
+                    assert said is expected, current
                 elif said is not OVER:
-                    assert said.wait_s == ladder.wait_s(current), current
+                    assert gauge.wait_s == schedule.wait_s(current), current
 
 
-def cheap_rung(ladder: Ladder, current: int) -> Rung | None:
-    """The rung for a reading by comparing numbers; None where the closer look decides."""
-    rung = ladder.first
-    while rung is not NEARER and current > int(rung.bound[:-1]):
-        rung = rung.next
-    return None if rung is NEARER else rung
+def step_at(schedule: Schedule, current: int) -> Step | None:
+    """The step for a reading by comparing numbers; None where the closer look decides."""
+    step = schedule.first
+    while step is not NEARER and current > int(step.bound[:-1]):
+        step = step.next
+    return None if step is NEARER else step
 
 
 GARBAGE = [b"", b"\n", b"x\n", b"-5\n", b"\0\0\0\n", b"12", b"1" * 30, b"7 7\n" * 9, b"\xff" * 23 + b"\n"]
@@ -149,7 +159,7 @@ def test_garbage_in_memory_current_is_unreadable_and_no_reading(
     (unit / "memory.current").write_bytes(garbage)
     assert gauge.look() is UNREADABLE
     assert gauge.look_closer() is UNREADABLE
-    use(unit, LIMIT + 1)
+    use(unit, THRESHOLD + 1)
     assert gauge.look() is OVER
 
 
@@ -157,7 +167,7 @@ def test_garbage_in_memory_current_is_unreadable_and_no_reading(
 def test_garbage_in_memory_stat_is_unreadable_and_no_reading(
     unit: Path, gauge: UnitGauge, garbage: bytes
 ) -> None:
-    use(unit, LIMIT + 1)
+    use(unit, THRESHOLD + 1)
     (unit / "memory.stat").write_bytes(garbage)
     assert gauge.look() is UNREADABLE
 
@@ -177,7 +187,7 @@ def test_what_is_no_more_is_gone_and_not_unreadable(unit: Path) -> None:
         (unit / "memory.current").unlink()
         (unit / "memory.current").symlink_to(f"/proc/{child.pid}/oom_score")
         with closing(unit_gauge(unit)) as gauge:
-            assert gauge.look().wait_s > 0.0
+            assert gauge.look().is_within
             child.kill()
             child.wait()
             assert gauge.look() is GONE
@@ -193,8 +203,12 @@ def test_a_cgroup_without_the_files_is_refused_and_leaves_no_descriptor_open(
         unit_gauge(unit)
 
 
-@pytest.mark.parametrize(("size", "limit_mib"), [("80%", 240), ("50", 50)])
-def test_a_share_is_one_of_the_limit_that_applies_to_the_unit(unit: Path, size: str, limit_mib: int) -> None:
+@pytest.mark.parametrize(("size", "threshold_mib"), [("80%", 240), ("50", 50)])
+def test_a_share_is_one_of_the_limit_that_applies_to_the_unit(
+    unit: Path, size: str, threshold_mib: int
+) -> None:
     (unit.parent / "memory.max").write_text(f"{300 * MIB}\n")
-    ladder = unit_ladder(unit, Hierarchy(unit.parent, memory=True), parse(["-m", size, "app.service"]))
-    assert ladder.limit_bytes == limit_mib * MIB
+    schedule = unit_schedule(
+        unit, Hierarchy(unit.parent, memory=True), parse(["-m", size, "app.service"]).target
+    )
+    assert schedule.threshold_bytes == threshold_mib * MIB

@@ -4,6 +4,8 @@ Gauges, inotify, poll(2) and files are real. Time only passes where the monitor 
 manager there is no more than its answers.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,18 +18,23 @@ import pytest
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.libc import Libc
+from memmon_systemd.monitor import log as logs
 from memmon_systemd.monitor.loop import Monitor
+from memmon_systemd.monitor.poller import NO_DESCRIPTOR, Clock, Poller, Wakeable
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.source import Loop, Source
-from memmon_systemd.monitor.target import NO_DESCRIPTOR, Clock, Roster, Target, Waiter, Wakeable
+from memmon_systemd.monitor.source import Context, Source
+from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier
+from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
-from memmon_systemd.systemd.manager import Invocation, Manager, Unit
+from memmon_systemd.settings import Settings
+from memmon_systemd.sources import Machine, Systemd
+from memmon_systemd.systemd.manager import Manager, Unit, UnitState
 from memmon_systemd.systemd.restart_rules import RestartRules
-from memmon_systemd.units.signaller import UnitActor
+from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.target import UnitContext, UnitTarget
-from memmon_systemd.units.watch import UnitWatch
+from memmon_systemd.units.watch import UnitWatch, untouchable_units
 
 MIB: Final = 1 << 20
 NO_PROCESS: Final = 1 << 22
@@ -65,7 +72,7 @@ class TestClock:
         return self.now_s
 
 
-class SteppingWaiter(Waiter):
+class SteppingPoller(Poller):
     """Where no descriptor is ready, the clock goes forward instead of anybody waiting."""
 
     def __init__(self, clock: TestClock) -> None:
@@ -122,8 +129,8 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.usual = Invocation(b"first", NO_PROCESS, timeout_stop_s=20.0)
-        self.invocations: dict[str, Invocation] = {}
+        self.usual = UnitState(b"first", NO_PROCESS, had_main=True, timeout_stop_s=20.0)
+        self.states: dict[str, UnitState] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
         self.stopped: set[str] = set()
@@ -143,13 +150,13 @@ class StandInManager(Manager):
             raise self.failure
         return name, self.load_states.get(name, "loaded")
 
-    def invocation(self, unit: Unit) -> Invocation:
+    def state(self, unit: Unit) -> UnitState:
         self.questions += 1
         if self.on_question:
             self.on_question(unit.name)
         if self.failure:
             raise self.failure
-        return self.invocations.get(unit.name, self.usual)
+        return self.states.get(unit.name, self.usual)
 
     def restart_rules(self, service: Unit) -> RestartRules:
         if self.failure:
@@ -169,8 +176,8 @@ class StandInManager(Manager):
 
     def start_again(self, name: str) -> None:
         """Let a unit be in another invocation from now on."""
-        known = self.invocations.get(name, self.usual)
-        self.invocations[name] = replace(known, identity=known.identity + b"'")
+        known = self.states.get(name, self.usual)
+        self.states[name] = replace(known, invocation_id=known.invocation_id + b"'")
 
     def _do(self, what: str) -> None:
         if self.failure:
@@ -178,7 +185,28 @@ class StandInManager(Manager):
         self.asked.append((self.clock(), what))
 
 
-class House:
+def log_of(settings: Settings, sink: Sink, notifier: Notifier) -> logs.Log:
+    """What the monitor writes its lines to."""
+    return logs.Log(sink, notifier, is_quiet=settings.verbosity < 0)
+
+
+class StandInMachine(Machine):
+    """One with the cgroups of a tree, and its stand-in for the service manager."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.connections = 0
+        self._tree = tree
+        super().__init__(tree.settings, {})
+        self.hierarchy = tree.hierarchy
+
+    def connect(self) -> Systemd:
+        if self.systemd is None:
+            self.connections += 1
+            self.systemd = Systemd(self._tree.manager, self._tree.hierarchy, "/", frozenset({"-.slice"}))
+        return self.systemd
+
+
+class Tree:
     """A monitor of the units in a tree of files, from the arguments of a command line."""
 
     def __init__(
@@ -197,13 +225,21 @@ class House:
         self.clock = TestClock()
         self.log = Log()
         self.manager = StandInManager(self.clock)
-        self.waiter = SteppingWaiter(self.clock)
+        self.poller = SteppingPoller(self.clock)
         self.notifier = notifier or Notifier(None, None, None)
-        self.loop = Loop(Roster(), self.waiter, Report(self.settings, self.log, self.notifier))
+        log = log_of(self.settings, self.log, self.notifier)
+        self.context = Context(TargetList(), self.poller, Report(log))
         self.watch = SliceWatch(Libc(), top)
-        actor = UnitActor(self.manager, by_proc(), self.settings)
-        context = UnitContext(self.settings, self.manager, Hierarchy(top, memory), actor, self.loop)
-        self.units = UnitWatch(context, self.watch, "/", untouchable_pids)
+        signaller = Signaller(self.manager, by_proc())
+        self.hierarchy = Hierarchy(top, memory)
+        self.units = UnitWatch(
+            UnitContext(self.manager, self.hierarchy, signaller, self.context),
+            self.settings.target,
+            self.watch,
+            "/",
+            untouchable_units(untouchable_pids, "/"),
+            until_stopped=self.settings.until_stopped,
+        )
         for name in self.settings.names if names is None else names:
             if "*" in name:
                 self.units.add_glob(name)
@@ -212,7 +248,7 @@ class House:
         self.monitor = self.monitor_of([self.units])
 
     def monitor_of(self, sources: Sequence[Source]) -> Monitor:
-        return Monitor(self.settings, sources, self.loop, self.notifier, self.clock)
+        return Monitor(self.settings, sources, self.context, self.notifier, self.clock)
 
     def make(self, name: str, mib: float, where: str = "system.slice", pids: Iterable[int] = ()) -> Path:
         """Start a unit."""
@@ -220,21 +256,21 @@ class House:
 
     def advance(self, seconds: float) -> None:
         """Let the monitor work for so long."""
-        self.waiter.end_s = self.clock.now_s + seconds
-        while self.clock.now_s < self.waiter.end_s and not self.monitor.stopping:
+        self.poller.end_s = self.clock.now_s + seconds
+        while self.clock.now_s < self.poller.end_s and not self.monitor.stopping:
             self.monitor.turn()
         self.monitor.look_around()
 
     def run_for(self, seconds: float) -> None:
         """As advance(), by the monitor's own loop."""
-        self.waiter.end_s = self.clock.now_s + seconds
-        self.waiter.on_end = lambda: self.monitor.stop("the test is over")
+        self.poller.end_s = self.clock.now_s + seconds
+        self.poller.on_end = lambda: self.monitor.stop("the test is over")
         self.monitor.run()
 
     @property
     def targets(self) -> list[Target]:
         found: list[Target] = []
-        target = self.loop.roster.first
+        target = self.context.targets.first
         while target is not None:
             found.append(target)
             target = target.next

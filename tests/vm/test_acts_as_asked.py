@@ -88,7 +88,7 @@ def test_over_for_less_than_asked_is_no_reason() -> None:
         assert never.wait_for("within again: unreclaimable")
         lines = [line.split(": ")[1] for line in soon.lines_with(r"^patient\.service")]
         assert lines[:3] == ["ok", "over", "signalled"]
-        assert never.lines_with("over: .* is above 30 MiB; acts if that lasts 1 h")
+        assert never.lines_with("over: .* is above 30 MiB; signalled if it stays above for 1 h")
         assert "SIGUSR1" not in service.said
 
 

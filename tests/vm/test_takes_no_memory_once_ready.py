@@ -62,7 +62,7 @@ def test_when_all_that_it_does_it_does_for_the_first_time() -> None:
         monitor.wait_for(r"novel-1\.service: ok: .* of 30 MiB", 2)
         service.tell("cache 100")
         run("systemctl", "set-property", "--runtime", "novel-1.service", "MemoryMax=80M")
-        monitor.wait_for("of 40 MiB|40 MiB now")
+        monitor.wait_for("of 40 MiB|is now 40 MiB")
         run("systemctl", "stop", "novel-1.service")
         monitor.wait_for(r"novel-1\.service: waiting: it stopped", 2)
 
@@ -88,7 +88,7 @@ def test_while_systemd_refuses() -> None:
         no_memory_asked_for(monitor.pid),
     ):
         service.tell("grow 40")
-        monitor.wait_for("not signalled: .*only systemd knows the control process")
+        monitor.wait_for("not signalled: .*No control process to kill")
         service.tell("free")
         monitor.wait_for("within again")
 

@@ -187,7 +187,7 @@ BAD_VALUES = {
     "MAX_MEMORY=9O%": "-m/--max-memory: '9O%' is not a size: use MiB (500)",
     "INTERVAL=2 parsecs": "-i/--interval: '2 parsecs' ",
     "SIGNAL=SIGFOO": "-s/--signal: 'SIGFOO' ",
-    "OPTIONS=--metric rss": "--metric rss: 'bad-3.service' stands for units",
+    "OPTIONS=--metric rss": "--metric rss: 'bad-3.service' means units",
 }
 
 

@@ -109,6 +109,6 @@ def test_a_reload_leaves_it_alone_and_a_new_limit_is_followed(pairs: dict[str, P
     run("systemctl", "daemon-reload")
     # On Debian 13 the unit that runs didn't get its new limit from that alone.
     run("systemctl", "set-property", "--runtime", pair.service.unit, "MemoryMax=80M")
-    pair.monitor.wait_for(r"^redefined\.service: the limit is 72 MiB now")
+    pair.monitor.wait_for(r"^redefined\.service: the threshold is now 72 MiB")
     assert pair.service.said == ["started", "SIGHUP"]
     assert pair.monitor.process == before

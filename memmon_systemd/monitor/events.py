@@ -1,0 +1,49 @@
+"""What can be logged: an ID and a priority for each (units/memory-monitor.catalog explains them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of event in the journal (systemd.journal-fields(7))."""
+
+    message_id: str
+    priority: int
+    """As in syslog(3): 3 error, 4 warning, 5 notice, 6 info, 7 debug."""
+
+
+class Event(Enum):
+    """What can be logged: changes of state and requests, then warnings and errors."""
+
+    STARTED = Kind("5f39b63ce1ce4ab58fa55d0f335c3bf5", 6)
+    WAITING = Kind("432f3a3625654290a87f9bf06da31f58", 6)
+    BEGAN = Kind("2a15cd8c95534e4e85d228e8ef6014fe", 6)
+    OVER = Kind("da0bc59a42cc4a2db39fcf469821b48e", 5)
+    REQUESTED = Kind("43b9da7a063b459bb9ea683a83c3f93b", 4)
+    RECOVERED = Kind("cb9db59809e4440899a7f5fd58273d37", 6)
+    FAILED = Kind("af91fbe4a09346eca64cc8cd9c49db53", 3)
+    ENDED = Kind("6b1f0b9e1df84f2f9b1d8a4b2c4a7c55", 6)
+    READING = Kind("8fcba846ff0f463c92d4d654da5bf475", 7)
+    STOPPED = Kind("4fa0963d76e145129c9d01d25a3fd5fa", 6)
+    NOT_NOTIFYING = Kind("ccb72a2a332845e4a5c41fef8ce6a8ba", 4)
+    NOT_LOCKED = Kind("efc2b6ff35474143bb9633185fa31556", 4)
+    NOT_GRACEFUL = Kind("d32155f4b368439cae18c3d542ab1842", 4)
+    UNREADABLE = Kind("cf0bb9e5ba474cc28ccfe5a54059fed1", 4)
+    EVENTS_UNREADABLE = Kind("8f1047f7e73d4e319c2e1f739e6606a9", 4)
+    NO_MEMORY_CONTROLLER = Kind("680f87a110594e7b95fc79b4342fbae6", 4)
+    NO_INOTIFY = Kind("7c9d36ecfe4b4c38a6a1f9719c7d582c", 4)
+    SYSTEMD_UNAVAILABLE = Kind("1ecbb5a88bd847bea051451db18aa26d", 4)
+    STOP_UNKNOWN = Kind("9f3afd7ed6294e2b819e00e6f793912f", 4)
+    INVOCATION_UNKNOWN = Kind("f737a4df429e4f40a55d99ee82f74c16", 4)
+    STAYS_DOWN = Kind("3f8b53c321d44fd0a8112571dd8f3085", 4)
+    RESTART_UNKNOWN = Kind("f1b57a5499ce42f7ab58eba830682efd", 4)
+    NAME_GUESSED = Kind("64fce0dd014d44d8931e085ac521aac8", 4)
+    SKIPPED = Kind("fc7c7969655f453fae0e7c530a5b3af3", 4)
+    NO_UNIT = Kind("599b9591bba94dee8965f1e7dd424be7", 4)
+    SEARCH_FAILED = Kind("1091b84d076b47338ac33a747d3293f8", 4)
+    SEARCH_RECOVERED = Kind("9d772e1f7fbf4b3282cb4794b826cafc", 5)
+    IDENTITY_UNKNOWN = Kind("ce294dc5d45d4e87bcccc07dbb1805b2", 4)
+    BUG = Kind("26fee8ede7bc49ad9f542d7d58d20e39", 3)

@@ -1,0 +1,126 @@
+"""What is not as a user may think, and what the monitor does instead: one method and one event for each."""
+
+from __future__ import annotations
+
+from memmon_systemd.monitor.events import Event
+from memmon_systemd.monitor.log import Log
+
+
+class Warnings:
+    """Logs warnings, and errors that nobody expected."""
+
+    __slots__ = ("_last_bug", "_log")
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._last_bug: str | None = None
+
+    def not_notifying(self, problem: str) -> None:
+        """What the service manager passed in the environment can't be used."""
+        self._warn(Event.NOT_NOTIFYING, problem)
+
+    def not_locked(self, problem: str) -> None:
+        """The monitor's own memory could not be locked or reserved as it should be."""
+        self._warn(Event.NOT_LOCKED, problem)
+
+    def not_graceful(self) -> None:
+        """The signal is SIGKILL."""
+        sentence = "SIGKILL isn't graceful: work in progress is lost; SIGTERM lets the service finish it"
+        self._warn(Event.NOT_GRACEFUL, sentence)
+
+    def memory_unreadable(self, name: str, unit: str | None, trouble: str) -> None:
+        """The first sample of a target that could not be read."""
+        sentence = f"{name}: its memory can't be read ({trouble}); retried at every poll"
+        self._warn(Event.UNREADABLE, sentence, unit)
+
+    def events_unreadable(self, unit: str, why: str) -> None:
+        """memory.events can't wake the monitor."""
+        sentence = f"{unit}: memory.events can't be read ({why}): falling back to polling"
+        self._warn(Event.EVENTS_UNREADABLE, sentence, unit)
+
+    def no_memory_controller(self, unit: str, why: str, metric: str | None) -> None:
+        """RSS is summed up instead of the metric."""
+        instead = "" if metric is None else f" instead of {metric}"
+        sentence = f"no memory controller ({why}): adding up the RSS of its processes{instead}"
+        self._warn(Event.NO_MEMORY_CONTROLLER, f"{unit}: {sentence}", unit)
+
+    def no_inotify(self, problem: str) -> None:
+        """Units that come and go are found by listing the slices."""
+        self._warn(Event.NO_INOTIFY, f"{problem}; until then new units and limits may be noticed late")
+
+    def systemd_unavailable(self, why: str) -> None:
+        """Signals would go directly."""
+        self._warn(Event.SYSTEMD_UNAVAILABLE, f"systemd doesn't answer: {why}")
+
+    def stop_unknown(self, unit: str, why: str) -> None:
+        """`--until-stopped` can't be decided."""
+        sentence = f"can't tell whether {unit} has stopped for good: {why}; asking again every second"
+        self._warn(Event.STOP_UNKNOWN, sentence, unit)
+
+    def invocation_unknown(self, unit: str, why: str) -> None:
+        """Systemd could not be asked about a unit that starts to be measured."""
+        self._warn(Event.INVOCATION_UNKNOWN, f"{unit}: {why}; monitored anyway", unit)
+
+    def stays_down(self, unit: str, cause: str, lines: str) -> None:
+        """Systemd would not start the service again after the signal."""
+        sentence = f"{unit}: {cause}; set {lines} in its [Service] section: see --check"
+        self._warn(Event.STAYS_DOWN, sentence, unit)
+
+    def restart_unknown(self, unit: str, why: str) -> None:
+        """Whether systemd would start the service again can't be asked."""
+        self._warn(Event.RESTART_UNKNOWN, f"{unit}: can't tell whether systemd would restart it: {why}", unit)
+
+    def name_guessed(self, name: str, unit: str, why: str) -> None:
+        """A NAME is taken for a process-name prefix because systemd can't be asked."""
+        self._warn(
+            Event.NAME_GUESSED,
+            f"'{name}' is taken as a process-name prefix, since systemd can't be asked about {unit} ({why});"
+            " --as unit or --as process decides",
+        )
+
+    def unit_skipped(self, unit: str, why: str) -> None:
+        """A unit that matches is not monitored."""
+        self._warn(Event.SKIPPED, f"{unit} is skipped: {why}", unit)
+
+    def process_skipped(self, pid: int) -> None:
+        """A process that matches is the monitor, or an ancestor of it."""
+        self._warn(Event.SKIPPED, f"process {pid} is skipped: it is memory-monitor or an ancestor of it")
+
+    def no_unit(self, process: str) -> None:
+        """`--as owner` found a process outside all units."""
+        self._warn(Event.NO_UNIT, f"{process} belongs to no unit")
+
+    def search_failed(self, name: str, why: str) -> None:
+        """The first of several searches for processes that failed."""
+        self._warn(Event.SEARCH_FAILED, f"{name}: processes can't be listed: {why}; retried at every poll")
+
+    def search_recovered(self, name: str, failed: int) -> None:
+        """A search for processes works again."""
+        searches = "1 search" if failed == 1 else f"{failed:,} searches"
+        sentence = f"{name}: processes can be listed again, after {searches} failed"
+        self._warn(Event.SEARCH_RECOVERED, sentence)
+
+    def identity_unknown(self, process: str, why: str) -> None:
+        """Whether a PID is still the process that was measured can't be read."""
+        sentence = f"{process}: can't tell if it is still the same process ({why}); not signalled now"
+        self._warn(Event.IDENTITY_UNKNOWN, sentence)
+
+    def bug(self, error: Exception) -> None:
+        """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
+        sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({_place(error)}); continuing"
+        if sentence != self._last_bug:
+            self._last_bug = sentence
+            self._log.write(Event.BUG, sentence)
+
+    def _warn(self, event: Event, sentence: str, unit: str | None = None) -> None:
+        self._log.write(event, f"warning: {sentence}", unit)
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised; the module `traceback` would open the source and read it."""
+    place = error.__traceback__
+    if place is None:
+        return "nowhere"
+    while place.tb_next is not None:
+        place = place.tb_next
+    return f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
