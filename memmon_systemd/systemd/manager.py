@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 from collections.abc import Mapping
@@ -116,6 +117,9 @@ class Manager:
             main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
             had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
         properties = self._all(unit, _DESTINATION + b".Unit")
+        # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
+        # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
+        gc.collect()
         return UnitState(bytes(properties[b"InvocationID"]), main_pid, had_main)
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
