@@ -12,7 +12,7 @@ from typing import Final
 from memmon_systemd import arguments
 from memmon_systemd.check.facts import CgroupKind, Machine, OtherMonitor
 from memmon_systemd.errors import UsageError
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, limits, proc
 from memmon_systemd.settings import NameKind, Settings
 
 _GLOB: Final = frozenset("*?[")
@@ -24,7 +24,7 @@ _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
 def read_machine(mountinfo: str = "/proc/self/mountinfo") -> Machine:
     """What is the same for every target."""
     mounts = _read(mountinfo).splitlines()
-    return Machine(_cgroup_kind(mounts, mountinfo), cgroup.physical_bytes(), _swap_bytes(), _hidepid(mounts))
+    return Machine(_cgroup_kind(mounts, mountinfo), limits.physical_bytes(), _swap_bytes(), _hidepid(mounts))
 
 
 def _cgroup_kind(mounts: Sequence[str], mountinfo: str) -> CgroupKind:

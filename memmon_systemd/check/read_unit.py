@@ -13,7 +13,7 @@ from memmon_systemd.check.facts import SWAP, Bound, Machine, Rights, Target
 from memmon_systemd.check.read_machine import RunningMonitor, others
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.unit_properties import UnitProperties, may_signal, read_unit
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, limits, proc
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.memory_stat import metric_bytes
 from memmon_systemd.settings import KillWhom, Metric, Settings
@@ -99,7 +99,7 @@ def read_bounds(
 
 def tightest_bound(hierarchy: Hierarchy, group: str, file: str) -> Bound | None:
     """The tightest limit in the files of this name, from a control group up to the root."""
-    limit = cgroup.tightest_limit(hierarchy.directory(group), hierarchy.root, file)
+    limit = limits.tightest_limit(hierarchy.directory(group), hierarchy.root, file)
     if limit is None:
         return None
     return Bound(limit.size_bytes, cgroup.unit_of(limit.directory.name) or "-.slice")

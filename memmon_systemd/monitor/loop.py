@@ -119,6 +119,7 @@ class Monitor:
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
+            now_s = self._clock()  # It may have waited for a slow systemd.
         if self._targets.has_changed:
             self._sweep()
         due_s = NEVER
@@ -136,11 +137,14 @@ class Monitor:
         if self._targets.has_changed:
             self._sweep()
         if now_s >= self._ping_due_s:
-            self._notifier.watchdog()
-            self._ping_due_s = now_s + self._ping_every_s
+            self._ping(now_s)
         if self._sources_due_s < due_s:
             due_s = self._sources_due_s
         return due_s if due_s < self._ping_due_s else self._ping_due_s
+
+    def _ping(self, now_s: float) -> None:
+        self._notifier.watchdog()
+        self._ping_due_s = now_s + self._ping_every_s
 
     def look_once(self) -> OnceResult:
         """Look at every target once and act on those that are over, without waiting for anything."""
@@ -211,6 +215,10 @@ class Monitor:
             self._follow(target, gauge, result, now_s)
             self._status.outdate()
             self._plan(target, gauge, result, now_s)
+        # Of many targets each may have waited for a slow systemd, all before the turn is over.
+        now_s = self._clock()
+        if now_s >= self._ping_due_s:
+            self._ping(now_s)
 
     def _lost(self, target: Target, now_s: float) -> None:
         target.lost(now_s)

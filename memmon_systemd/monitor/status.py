@@ -109,7 +109,7 @@ class Status:
         threshold_bytes = gauge.schedule.threshold_bytes
         return status_message(
             f"{self._prefix(target)}ok: {usage} of {format_bytes(threshold_bytes)} {gauge.metric.value}"
-            f" ({100 * usage_bytes // threshold_bytes}%), polled every {format_seconds(wait_s)};"
+            f" ({100 * usage_bytes // max(threshold_bytes, 1)}%), polled every {format_seconds(wait_s)};"
             f" {self._counted(target)}"
         )
 

@@ -22,6 +22,8 @@ class Outcome:
     is_done: bool
     sentence: str
     """The end of the log line: "sent SIGTERM to the main process (KillUnit)", or why that failed."""
+    is_under_way: bool = False
+    """What would be asked for happens already: nothing was asked, and nothing is said."""
 
 
 class Target(ABC):

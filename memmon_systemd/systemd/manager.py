@@ -6,13 +6,13 @@ import errno
 import gc
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import Properties, seconds
+from memmon_systemd.systemd.properties import LOADED, Properties, seconds
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
@@ -59,6 +59,20 @@ class UnitState:
     """The main process of a service; 0: it has none now; None: unknown, or a unit that is no service."""
     had_main: bool = False
     """Whether the service has, or had, a main process since it was last started."""
+    active_state: str = ""
+    """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
+    sub_state: str = ""
+    """SubState: what that is in the terms of its type; "" where unknown."""
+    job_id: int = 0
+    """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
+
+    @property
+    def has_job(self) -> bool:
+        """Whether a stop, reload or restart is under way or queued, which another restart would replace.
+
+        The job of one that is activating is its start.
+        """
+        return bool(self.job_id) and self.active_state != "activating"
 
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
@@ -89,9 +103,8 @@ class Manager:
     def load(self, name: str) -> tuple[str, str]:
         """A unit's own name, of which `name` may be an alias, and its LoadState."""
         path: bytes = self._bus.call(MANAGER, b"LoadUnit", b"s", os.fsencode(name))
-        where = (_DESTINATION, path, _DESTINATION + b".Unit")
-        own_name = os.fsdecode(self._bus.property(where, b"Id", b"s"))
-        return own_name, os.fsdecode(self._bus.property(where, b"LoadState", b"s"))
+        properties = self.properties(Unit(name, path))
+        return os.fsdecode(properties[b"Id"]), os.fsdecode(properties[b"LoadState"])
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
@@ -120,7 +133,14 @@ class Manager:
         # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
         # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
         gc.collect()
-        return UnitState(bytes(properties[b"InvocationID"]), main_pid, had_main)
+        return UnitState(
+            bytes(properties[b"InvocationID"]),
+            main_pid,
+            had_main,
+            os.fsdecode(properties[b"ActiveState"]),
+            os.fsdecode(properties[b"SubState"]),
+            properties[b"Job"][0],
+        )
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
         """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
@@ -128,22 +148,30 @@ class Manager:
             return None
         return seconds(int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t")))
 
-    def restart_rules(self, service: Unit) -> RestartRules:
-        """Which ends of a service are followed by another start; asked at start-up only."""
+    def restart_rules(self, service: Unit) -> RestartRules | None:
+        """Which ends of a service are followed by another start; None where it isn't loaded.
+
+        Asked at start-up only.
+        """
         from memmon_systemd.systemd.restart_rules import rules_of
 
-        return rules_of(self.properties(service))
+        properties = self.properties(service)
+        return rules_of(properties) if os.fsdecode(properties[b"LoadState"]) == LOADED else None
 
-    def has_stopped(self, unit: Unit) -> bool:
-        """Whether the unit is inactive or failed, and no job is about to start it, in one answer.
+    def have_stopped(self, patterns: Sequence[str], but_for: Collection[str]) -> bool:
+        """Whether every unit of these names and globs is inactive or failed, without a job that may start it.
 
-        While it waits for an automatic restart it is "activating"; in the middle of `systemctl restart`
-        it is "inactive" for a moment, with a job.
+        In one answer, so that all of it is of the same moment: while a unit waits for an automatic restart
+        it is "activating"; in the middle of `systemctl restart` it is "inactive", but has one job from before
+        the stop until after the start. A unit that isn't listed isn't even loaded. `but_for` are left out.
         """
-        ((_, _, _, active_state, _, _, _, job_id, *_),) = self._bus.call(
-            MANAGER, b"ListUnitsByNames", b"as", [os.fsencode(unit.name)]
+        globs = [os.fsencode(pattern) for pattern in patterns]
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], globs)
+        return all(
+            active_state in (b"inactive", b"failed") and not job_id
+            for name, _, _, active_state, _, _, _, job_id, *_ in rows
+            if os.fsdecode(name) not in but_for
         )
-        return active_state in (b"inactive", b"failed") and not job_id
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         """KillUnit: signal the unit's processes (`main`, `control`, `all`)."""

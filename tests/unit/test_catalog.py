@@ -119,6 +119,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
     Event.IDENTITY_UNKNOWN: [lambda r: r.warn.identity_unknown("app[123]", "EIO")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
+    Event.UNITS_UNLISTED: [lambda r: r.warn.units_unlisted("EMFILE")],
 }
 
 

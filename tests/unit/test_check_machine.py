@@ -22,7 +22,7 @@ pytestmark = linux_only
 PROC = "22 1 0:20 / /proc rw,nosuid - proc proc rw"
 V1_MEMORY = "33 25 0:28 / {root}/memory rw - cgroup cgroup rw,memory"
 V1_NAMED = "27 25 0:23 / {root}/systemd rw - cgroup cgroup rw,xattr,name=systemd"
-V2 = "26 25 0:22 / {root} rw - cgroup2 cgroup2 rw,nsdelegate"
+V2 = "26 25 {device} / {root} rw - cgroup2 cgroup2 rw,nsdelegate"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,10 @@ def test_the_kind_of_cgroups_is_that_of_the_mounts(
     if controllers is not None:
         Path(tmp_path, "cgroup.controllers").write_text(controllers + "\n")
     mountinfo = tmp_path / "mountinfo"
-    mountinfo.write_text("".join(mount.format(root=tmp_path) + "\n" for mount in (PROC, *mounts)))
+    number = os.stat(tmp_path).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    lines = (mount.format(root=tmp_path, device=device) for mount in (PROC, *mounts))
+    mountinfo.write_text("".join(f"{line}\n" for line in lines))
     assert read_machine(str(mountinfo)).cgroups is kind
 
 
