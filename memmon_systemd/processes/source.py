@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import limits
@@ -28,6 +28,8 @@ class ProcessTarget(Target):
     """One process, from when it is found to its end."""
 
     __slots__ = ("_source", "process")
+
+    noun: ClassVar = "process"
 
     def __init__(self, source: PrefixSource, process: Process, settings: TargetSettings) -> None:
         """A process that was just found."""

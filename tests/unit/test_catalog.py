@@ -16,7 +16,6 @@ from memmon_systemd.monitor.policy import State
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.target import Outcome, Target
-from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Metric
 from tests.unit.trees import Log as Lines
 
@@ -134,7 +133,7 @@ def test_an_explanation_uses_only_fields_that_every_line_of_its_event_has(event:
     used = set(re.findall(r"@(\w+)@", "".join(entry.headers.values()) + entry.text))
     for say in WAYS_TO_SAY[event]:
         lines = Lines()
-        say(Report(Log(lines, Notifier(None, None, None), is_quiet=False)))
+        say(Report(Log(lines, is_quiet=False)))
         (fields,) = lines.fields
         assert fields["MESSAGE_ID"] == event.value.message_id
         assert used <= set(fields)
