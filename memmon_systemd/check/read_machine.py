@@ -12,7 +12,7 @@ from typing import Final
 from memmon_systemd import arguments
 from memmon_systemd.check.facts import CgroupKind, Machine, OtherMonitor
 from memmon_systemd.errors import UsageError
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, command_line, proc
 from memmon_systemd.settings import NameKind, Settings
 
 _GLOB: Final = frozenset("*?[")
@@ -100,9 +100,9 @@ class RunningMonitor:
         """Whether one of its names is the beginning of this process's; it may mean the unit of that."""
         try:
             comm = proc.read_stat(pid).comm
+            return any(command_line.is_named(pid, comm, os.fsencode(prefix)) for prefix in self.prefixes)
         except OSError:
             return False
-        return any(proc.is_named(pid, comm, os.fsencode(prefix)) for prefix in self.prefixes)
 
 
 def running_monitors(is_loaded: Callable[[str], bool]) -> list[RunningMonitor]:
@@ -111,9 +111,9 @@ def running_monitors(is_loaded: Callable[[str], bool]) -> list[RunningMonitor]:
     own = proc.ancestors()
     for pid in proc.pids():
         try:
-            words = proc.read(f"/proc/{pid}/cmdline", 65536).split(b"\0")[:-1]
+            words = command_line.read(pid, 65536).split(b"\0")[:-1]
         except OSError:
-            continue  # It has ended.
+            continue  # It has ended, or keeps its memory map locked.
         settings = _settings_of([os.fsdecode(word) for word in words])
         if settings is not None and pid not in own and not settings.target.dry_run and not settings.check:
             found.append(RunningMonitor.of(pid, settings, is_loaded))

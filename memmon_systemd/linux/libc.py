@@ -52,6 +52,10 @@ class Libc:
         """Report what happens to a file or in a directory; again for the same one is no error."""
         return self._checked(self._library.inotify_add_watch(inotify, os.fsencode(path), mask))
 
+    def use_one_heap(self) -> None:
+        """Have threads made from now on take memory from the heap there is, not from one of their own."""
+        self._library.mallopt(_M_ARENA_MAX, 1)
+
     def keep_freed_memory(self) -> bool:
         """Make free() never give memory back, and large blocks come from the heap; whether that worked."""
         options = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST_INT))

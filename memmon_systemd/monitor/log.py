@@ -17,12 +17,13 @@ Field = tuple[str, str]
 class Log:
     """Writes events, but with -q only requests and errors."""
 
-    __slots__ = ("_is_quiet", "_notifier", "_sink", "last_sentence")
+    __slots__ = ("_is_quiet", "_is_verbose", "_notifier", "_sink", "last_sentence")
 
-    def __init__(self, sink: Sink, notifier: Notifier, *, is_quiet: bool) -> None:
+    def __init__(self, sink: Sink, notifier: Notifier, *, is_quiet: bool, is_verbose: bool = False) -> None:
         self._sink = sink
         self._notifier = notifier
         self._is_quiet = is_quiet
+        self._is_verbose = is_verbose
         self.last_sentence = "starting"
         """The sentence of the last change of a state, which is the service's status."""
 
@@ -33,8 +34,13 @@ class Log:
         unit: str | None = None,
         state: State | None = None,
         fields: Sequence[Field] = (),
+        *,
+        is_minor: bool = False,
     ) -> None:
-        """One line; `unit` is the one whose journal shows it, a `state` makes it the service's status."""
+        """One line; `unit` is the one whose journal shows it, a `state` makes it the service's status.
+
+        Of one that `is_minor` only the status is told, but with -v.
+        """
         entry = [("MESSAGE_ID", event.value.message_id), *fields]
         if unit is not None:
             entry += [("OBJECT_SYSTEMD_UNIT", unit), ("MEMORY_MONITOR_UNIT", unit)]
@@ -42,5 +48,7 @@ class Log:
             entry.append(("MEMORY_MONITOR_STATE", state.value))
             self.last_sentence = sentence
             self._notifier.status(sentence)
+        if is_minor and not self._is_verbose:
+            return
         if not self._is_quiet or event in _EVEN_IF_QUIET:
             self._sink.write(sentence, event.value.priority, entry)
