@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import CgroupKind, Machine
-from memmon_systemd.linux import cgroup
+from memmon_systemd.linux import cgroup, limits
 
 _CAP_SYS_PTRACE: Final = 19
 _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
@@ -18,7 +18,7 @@ _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
 def read_machine(mountinfo: str = "/proc/self/mountinfo") -> Machine:
     """What is the same for every unit and process."""
     mounts = _lines(mountinfo)
-    return Machine(_cgroup_kind(mounts, mountinfo), cgroup.physical_bytes(), _swap_bytes(), _hidepid(mounts))
+    return Machine(_cgroup_kind(mounts, mountinfo), limits.physical_bytes(), _swap_bytes(), _hidepid(mounts))
 
 
 def _cgroup_kind(mounts: Sequence[str], mountinfo: str) -> CgroupKind:

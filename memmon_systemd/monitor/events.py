@@ -47,3 +47,4 @@ class Event(Enum):
     SEARCH_RECOVERED = Kind("9d772e1f7fbf4b3282cb4794b826cafc", 5)
     IDENTITY_UNKNOWN = Kind("ce294dc5d45d4e87bcccc07dbb1805b2", 4)
     BUG = Kind("26fee8ede7bc49ad9f542d7d58d20e39", 3)
+    UNITS_UNLISTED = Kind("af9c4910c3d5474193bb805d166bb506", 4)

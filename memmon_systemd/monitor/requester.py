@@ -36,7 +36,9 @@ class Requester:
         outcome = _would(target) if target.settings.dry_run else target.request(now_s)
         if target.has_ended:
             return True
-        if outcome.is_done:
+        if outcome.is_under_way:
+            target.enter(State.SIGNALLED, now_s)
+        elif outcome.is_done:
             target.failure = None
             target.enter(State.SIGNALLED, now_s)
             self._status.requests += 1

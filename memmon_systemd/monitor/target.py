@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.policy import State
@@ -22,6 +22,8 @@ class Outcome:
     is_done: bool
     sentence: str
     """The end of the log line: "sent SIGTERM to the main process (KillUnit)", or why that failed."""
+    is_under_way: bool = False
+    """What would be asked for happens already: nothing was asked, and nothing is said."""
 
 
 class Target(ABC):
@@ -42,6 +44,9 @@ class Target(ABC):
         "unit",
         "unreadable",
     )
+
+    noun: ClassVar = "target"
+    """What a sentence on several of them calls one."""
 
     def __init__(self, name: str, unit: str | None, settings: TargetSettings, repeat_s: float) -> None:
         """A target that is waited for; `unit` is the systemd unit that log lines belong to."""

@@ -105,6 +105,11 @@ class Warnings:
         sentence = f"{process}: can't tell if it is still the same process ({why}); not signalled now"
         self._warn(Event.IDENTITY_UNKNOWN, sentence)
 
+    def units_unlisted(self, why: str) -> None:
+        """The first of several listings of the slices that failed."""
+        instead = "those that are known stay monitored; retried at every poll"
+        self._warn(Event.UNITS_UNLISTED, f"units can't be listed ({why}): {instead}")
+
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
         sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({_place(error)}); continuing"

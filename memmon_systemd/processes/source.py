@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.formatting import signal_name
-from memmon_systemd.linux import cgroup
+from memmon_systemd.linux import limits
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.source import Context, Source
@@ -28,6 +28,8 @@ class ProcessTarget(Target):
     """One process, from when it is found to its end."""
 
     __slots__ = ("_source", "process")
+
+    noun: ClassVar = "process"
 
     def __init__(self, source: PrefixSource, process: Process, settings: TargetSettings) -> None:
         """A process that was just found."""
@@ -205,7 +207,7 @@ class PrefixSource(NamedProcesses):
         settings = self._settings
         limit_bytes = 0
         if settings.threshold.follows_limit:
-            limit_bytes = cgroup.limit_above(process.pid, self._hierarchy)
+            limit_bytes = limits.limit_above(process.pid, self._hierarchy)
         threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
         schedule = schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s)
         gauge = ProcessGauge(process, settings.metric or Metric.RSS, settings.swap, schedule)

@@ -108,7 +108,7 @@ def test_of_a_file_of_a_unit(
         unitgauge, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
     )
     monkeypatch.setattr(unitevents, "os", BreakableOs(os, breaker))
-    monkeypatch.setattr(cgroup, "_read_bytes", breakable_whole(breaker))
+    monkeypatch.setattr(cgroup, "read_bytes", breakable_whole(breaker))
     tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
     tree.manager.failure = BusError(110, "no answer within 1 s")
     tree.make("quiet.service", 10, pids=[bystander.pid])

@@ -16,7 +16,6 @@ from memmon_systemd.monitor.policy import State
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.target import Outcome, Target
-from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Metric
 from tests.unit.trees import Log as Lines
 
@@ -119,6 +118,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
     Event.IDENTITY_UNKNOWN: [lambda r: r.warn.identity_unknown("app[123]", "EIO")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
+    Event.UNITS_UNLISTED: [lambda r: r.warn.units_unlisted("EMFILE")],
 }
 
 
@@ -133,7 +133,7 @@ def test_an_explanation_uses_only_fields_that_every_line_of_its_event_has(event:
     used = set(re.findall(r"@(\w+)@", "".join(entry.headers.values()) + entry.text))
     for say in WAYS_TO_SAY[event]:
         lines = Lines()
-        say(Report(Log(lines, Notifier(None, None, None), is_quiet=False)))
+        say(Report(Log(lines, is_quiet=False)))
         (fields,) = lines.fields
         assert fields["MESSAGE_ID"] == event.value.message_id
         assert used <= set(fields)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.linux.cgroup import Hierarchy, physical_bytes
+from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.linux.limits import physical_bytes
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import ProcessTable, by_proc, by_psutil
 from tests.process.leaker import Leaker
