@@ -172,7 +172,9 @@ class _Checker:
         if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._systemd_if_any is not None:
             units = known_units(self._systemd_if_any.manager)
         if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
-            processes = {name for pid in proc.pids() if (name := process_name(pid)) is not None}
+            untouchable = self._machine.table.ancestors()
+            pids = (pid for pid in proc.pids() if pid not in untouchable)
+            processes = {name for pid in pids if (name := process_name(pid)) is not None}
         return nearest(meaning.asked, units, processes)
 
 

@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 from memmon_systemd.check.facts import Bound
 from memmon_systemd.check.unit_properties import UnitProperties, read_unit
 from memmon_systemd.linux import cgroup, limits
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.sources import Systemd
 
+_FILES: Final = ("memory.max", "memory.high", "memory.swap.max")
 
-def read_bounds(
-    name: str, properties: UnitProperties, systemd: Systemd
-) -> tuple[Bound | None, Bound | None, Bound | None]:
-    """The tightest MemoryMax=, MemoryHigh= and MemorySwapMax= that apply to a unit, from it up to the root.
 
-    By the files of the cgroups above it; of one that isn't running, its own by its properties. BusError.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The tightest limits that apply; None where there is none of a kind."""
+
+    maximum: Bound | None = None
+    high: Bound | None = None
+    swap_maximum: Bound | None = None
+    trouble: str | None = None
+    """Why they can't be read."""
+
+
+def bounds_of_unit(name: str, properties: UnitProperties, systemd: Systemd) -> Bounds:
+    """MemoryMax=, MemoryHigh= and MemorySwapMax= of a unit and the slices above it; BusError.
+
+    By the files of the cgroups; of one that isn't running, its own by its properties.
     """
-    group = properties.control_group
-    if group is None and properties.slice is not None:
-        own = (properties.memory_max_bytes, properties.memory_high_bytes, properties.swap_max_bytes)
-        group = read_unit(systemd.manager, systemd.manager.unit(properties.slice)).control_group
-    else:
-        own = (None, None, None)
+    if properties.control_group is not None or properties.slice is None:
+        return bounds_of_group(systemd.hierarchy, systemd.top_group, properties.control_group)
+    outer = read_unit(systemd.manager, systemd.manager.unit(properties.slice)).control_group
+    above = bounds_of_group(systemd.hierarchy, systemd.top_group, outer)
 
-    def tightest(own_bytes: int | None, file: str) -> Bound | None:
-        above = tightest_bound(systemd.hierarchy, systemd.top_group, group, file)
-        if own_bytes is None or (above is not None and above.size_bytes < own_bytes):
-            return above
+    def tighter(own_bytes: int | None, bound: Bound | None) -> Bound | None:
+        if own_bytes is None or (bound is not None and bound.size_bytes < own_bytes):
+            return bound
         return Bound(own_bytes, name)
 
-    return (
-        tightest(own[0], "memory.max"),
-        tightest(own[1], "memory.high"),
-        tightest(own[2], "memory.swap.max"),
+    return Bounds(
+        tighter(properties.memory_max_bytes, above.maximum),
+        tighter(properties.memory_high_bytes, above.high),
+        tighter(properties.swap_max_bytes, above.swap_maximum),
+        above.trouble,
     )
 
 
-def tightest_bound(hierarchy: Hierarchy | None, top_group: str, group: str | None, file: str) -> Bound | None:
-    """The tightest limit in the files of this name from a control group up to the root.
+def bounds_of_group(hierarchy: Hierarchy | None, top_group: str, group: str | None) -> Bounds:
+    """The limits of a control group and of those above it.
 
     `top_group` is what the units of the manager are in that is asked.
     """
     if hierarchy is None or not group:
-        return None
+        return Bounds()
+    try:
+        maximum, high, swap_maximum = (tightest_bound(hierarchy, top_group, group, file) for file in _FILES)
+    except OSError as error:
+        return Bounds(trouble=f"{error.filename}: {error.strerror}")
+    return Bounds(maximum, high, swap_maximum)
+
+
+def tightest_bound(hierarchy: Hierarchy, top_group: str, group: str, file: str) -> Bound | None:
+    """The tightest limit in the files of this name from a control group up to the root; OSError."""
     limit = limits.tightest_limit(hierarchy.directory(group), hierarchy.root, file)
     if limit is None:
         return None

@@ -9,7 +9,7 @@ from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
 from memmon_systemd.check.patience import Patience
-from memmon_systemd.check.read_limits import tightest_bound
+from memmon_systemd.check.read_limits import bounds_of_group
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.read_unit import may_signal_directly
@@ -71,19 +71,19 @@ class ProcessReader:
     def _subject(self, process: Process) -> Subject:
         pid, asked, machine = process.pid, self._settings.target, self._machine
         group, top_group = cgroup.control_group_of(pid), self._systemd.top_group if self._systemd else ""
-        maximum = tightest_bound(self._hierarchy, top_group, group, "memory.max")
-        swap_maximum = tightest_bound(self._hierarchy, top_group, group, "memory.swap.max")
-        whole_bytes = min(maximum.size_bytes if maximum else machine.physical_bytes, machine.physical_bytes)
+        bounds = bounds_of_group(self._hierarchy, top_group, group)
+        whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
         return Subject(
             name=f"{process.name}[{pid}]",
-            threshold_bytes=asked.threshold.threshold_bytes(whole_bytes),
+            threshold_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
             metric=asked.metric or Metric.RSS,
             is_process=True,
             pids=(pid,),
             main_name=process.name,
             disposition=disposition(pid, asked.signal_number),
-            maximum=maximum if maximum and maximum.size_bytes <= machine.physical_bytes else None,
-            swap_max_bytes=swap_maximum.size_bytes if swap_maximum else None,
+            maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
+            swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
+            trouble=bounds.trouble,
             rights=Rights(directly=may_signal_directly((pid,))),
             monitors=self._monitors.of(None, pid),
         )
@@ -111,7 +111,7 @@ class ProcessReader:
             readings = {Metric.RSS.value: process.rss_bytes()}
         except OSError as error:
             return replace(subject, trouble=str(error))
-        trouble = None
+        trouble = subject.trouble
         reads: tuple[tuple[str, Callable[[], int]], ...] = (
             (Metric.PSS.value, lambda: self._patience.read(process.pss_bytes)),
             (SWAP, process.swap_bytes),

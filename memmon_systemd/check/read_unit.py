@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
-from memmon_systemd.check.read_limits import read_bounds
+from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
@@ -41,8 +41,8 @@ class UnitReader:
         asked, machine = self._settings.target, self._machine
         unit = self._manager.unit(name)
         properties = read_unit(self._manager, unit)
-        maximum, high, swap_maximum = read_bounds(name, properties, self._systemd)
-        whole_bytes = maximum.size_bytes if maximum else machine.physical_bytes
+        bounds = bounds_of_unit(name, properties, self._systemd)
+        whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
         main_pid = properties.service.main_pid if properties.service else 0
         subject = Subject(
             name=name,
@@ -52,9 +52,10 @@ class UnitReader:
             properties=properties,
             main_name=process_name(main_pid) if main_pid else None,
             disposition=disposition(main_pid, asked.signal_number) if main_pid else Disposition.UNKNOWN,
-            maximum=maximum if whole_bytes <= machine.physical_bytes else None,
-            high=high,
-            swap_max_bytes=swap_maximum.size_bytes if swap_maximum else None,
+            maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
+            high=bounds.high,
+            swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
+            trouble=bounds.trouble,
             monitors=self._monitors.of(name, main_pid),
         )
         if properties.control_group is None:

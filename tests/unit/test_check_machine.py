@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.check.facts import Bound, CgroupKind
-from memmon_systemd.check.read_limits import tightest_bound
+from memmon_systemd.check.read_limits import bounds_of_group, tightest_bound
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.linux.cgroup import Hierarchy
@@ -153,3 +153,18 @@ def test_a_limit_is_a_units_only_in_the_cgroup_that_systemd_made_for_it(
     (directory / "memory.max").write_text("300\n")
     found = tightest_bound(Hierarchy(tmp_path, memory=True), top_group, f"{group}/below", "memory.max")
     assert found == Bound(300, unit)
+
+
+def test_a_limit_that_cant_be_read_is_said_and_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "a.slice" / "memory.max").mkdir(parents=True)  # EISDIR, whoever reads it
+    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice")
+    assert bounds.maximum is None
+    assert bounds.trouble == f"{tmp_path}/a.slice/memory.max: Is a directory"
+
+
+def test_a_process_in_1100_nested_cgroups_has_the_limits_above_them(tmp_path: Path) -> None:
+    """Whoever a subtree is delegated to can make them."""
+    (tmp_path / "a.slice").mkdir()
+    (tmp_path / "a.slice" / "memory.max").write_text("300\n")
+    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice/b.service" + "/n" * 1100)
+    assert (bounds.maximum, bounds.trouble) == (Bound(300, "a.slice"), None)
