@@ -4,7 +4,7 @@
 
 help:
 	@echo "make demo   a service that leaks and is restarted by memory-monitor, twice"
-	@echo "make check  ruff, mypy, unit and process tests, in less than two minutes: after each edit"
+	@echo "make check  ruff, mypy, unit and process tests: after each edit (a minute and a half on two idle cores)"
 	@echo "make test   every check and test that this machine can run"
 	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
 	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"

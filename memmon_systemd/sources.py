@@ -118,7 +118,7 @@ class Sources:
         return UnitWatch(
             UnitContext(systemd.manager, systemd.hierarchy, signaller, self._context),
             self._settings.target,
-            SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group)),
+            SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
             systemd.top_group,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
@@ -192,6 +192,7 @@ def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.H
             raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
         raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
     if hierarchy is None:
-        raise StartError("no cgroup hierarchy is mounted below /sys/fs/cgroup: --as process works without")
+        hidden = "none is mounted below /sys/fs/cgroup, or something is mounted over it"
+        raise StartError(f"no cgroup hierarchy is there: {hidden}; --as process works without")
     untouchable = untouchable_units(process_table().ancestors(), top_group)
     return Systemd(manager, hierarchy, top_group, frozenset(untouchable))

@@ -1,4 +1,4 @@
-"""cgroup v2: where a unit's files are, what is in them, and the limits above it.
+"""cgroup v2: where a unit's files are, and what is in them.
 
 Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst; systemd's cgroup naming in
 https://systemd.io/CGROUP_DELEGATION.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ _PID_DIGITS = 7
 """PID_MAX_LIMIT of the kernel is 4,194,304."""
 _LISTED_ELSEWHERE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 """A cgroup that is gone, and a threaded one, whose processes are in the list of the one above it."""
+GONE = (errno.ENOENT, errno.ENODEV)
+"""What a cgroup, or a file of one, that was removed answers with; a file may also never have been there."""
 UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 """The types of units that have a cgroup (systemd.resource-control(5))."""
 
@@ -47,11 +49,21 @@ class Found:
         """The directory."""
         return Path(self.path)
 
+    def is_there(self) -> bool:
+        """Whether it is still this cgroup that is at its path; OSError where that can't be said."""
+        try:
+            return os.stat(self.path).st_ino == self.inode
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
+
 
 def find_hierarchy(mountinfo: str = "/proc/self/mountinfo") -> Hierarchy | None:
     """The hierarchy of this machine, or None where there is neither cgroup v2 nor systemd's v1 tree.
 
-    On a hybrid machine (v1 controllers) the tree of units is there too, without memory.current.
+    On a hybrid machine (v1 controllers) the tree of units is there too, without memory.current. One that
+    something else is mounted over can't be seen, so it isn't there.
     """
     unified: Path | None = None
     named: Path | None = None
@@ -119,21 +131,24 @@ def units_of(control_group: str, top_group: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def slices(top: Path) -> Iterator[Path]:
-    """`top` and every slice below it: the directories in which units come and go."""
-    yield top
-    for entry in _directories(top):
-        if entry.name.endswith(".slice"):
-            yield from slices(Path(entry.path))
+def units_below(
+    top: str | Path, before_listing: Callable[[str], object] | None = None
+) -> Iterator[tuple[str, Found]]:
+    """Every unit that has a cgroup now, by name, slices included; OSError where one can't be listed.
 
-
-def units_below(top: Path) -> Iterator[tuple[str, Found]]:
-    """Every unit that has a cgroup now, by name, slices included."""
-    for directory in slices(top):
+    Units come and go in `top` and the slices below it: `before_listing` is told of each of these directories.
+    """
+    waiting = [os.fspath(top)]
+    while waiting:
+        directory = waiting.pop()
+        if before_listing is not None:
+            before_listing(directory)
         for entry in _directories(directory):
             unit = unit_of(entry.name)
             if unit is not None:
                 yield unit, Found(entry.path, entry.inode())
+                if unit.endswith(".slice"):
+                    waiting.append(entry.path)
 
 
 def processes_below(directory: Path) -> Iterator[int]:
@@ -142,9 +157,18 @@ def processes_below(directory: Path) -> Iterator[int]:
     One may come twice (cgroup-v2.rst). None where the cgroup is gone. OSError where the list can't be read,
     or isn't one: a part of it says neither who the main process is nor how much all of them use.
     """
-    path = directory / "cgroup.procs"
+    # A user can nest a thousand cgroups: no recursion.
+    waiting = [os.fspath(directory)]
+    while waiting:
+        group = waiting.pop()
+        yield from _processes_in(group)
+        waiting += [entry.path for entry in _directories(group)]
+
+
+def _processes_in(group: str) -> Iterator[int]:
+    path = Path(group, "cgroup.procs")
     try:
-        text = _read_bytes(path)
+        text = read_bytes(path)
     except OSError as error:
         if error.errno not in _LISTED_ELSEWHERE:
             raise OSError(error.errno, error.strerror, str(path)) from None  # read(2) names no file
@@ -152,53 +176,19 @@ def processes_below(directory: Path) -> Iterator[int]:
     *lines, rest = text.split(b"\n")
     if rest or not all(line.isdigit() and len(line) <= _PID_DIGITS for line in lines):
         raise OSError(errno.EBADMSG, "this is no list of PIDs", str(path))
-    yield from map(int, lines)
-    for entry in _directories(directory):
-        yield from processes_below(Path(entry.path))
+    return map(int, lines)
 
 
-def physical_bytes() -> int:
-    """All the memory of the machine; by sysconf(3), for /proc/meminfo can be hidden (ProcSubset=pid)."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A limit of a cgroup, and whose it is."""
-
-    size_bytes: int
-    directory: Path
-
-
-def tightest_limit(directory: Path, root: Path, file: str = "memory.max") -> Limit | None:
-    """The lowest number in the files of this name from a cgroup up to the root; None where there is none."""
-    lowest: Limit | None = None
-    while True:
-        text = (_read(directory / file) or "max").strip()
-        if text.isdecimal() and (lowest is None or int(text) < lowest.size_bytes):
-            lowest = Limit(int(text), directory)
-        if directory == root or directory == directory.parent:
-            return lowest
-        directory = directory.parent
-
-
-def tightest_limit_bytes(directory: Path, root: Path) -> int:
-    """The lowest memory.max from a cgroup up to the root, at most physical memory, in bytes."""
-    limit = tightest_limit(directory, root)
-    return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
-
-
-def limit_above(pid: int, hierarchy: Hierarchy | None) -> int:
-    """The tightest limit above a process, else physical memory, in bytes."""
-    group = control_group_of(pid)
-    if hierarchy is None or group is None:
-        return physical_bytes()
-    return tightest_limit_bytes(hierarchy.directory(group), hierarchy.root)
-
-
-def _mount_point(mount: str) -> Path:
-    r"""The fifth field of a line of mountinfo, where a space is \040 (proc(5))."""
-    return Path(os.fsdecode(os.fsencode(mount.split(" ")[4]).decode("unicode_escape").encode("latin-1")))
+def _mount_point(mount: str) -> Path | None:
+    r"""The fifth field of a line of mountinfo, where a space is \040 (proc(5)); None: it can't be seen."""
+    _, _, device, _, point, *_ = mount.split(" ")
+    path = Path(os.fsdecode(os.fsencode(point).decode("unicode_escape").encode("latin-1")))
+    major, _, minor = device.partition(":")
+    try:
+        is_on_top = os.stat(path).st_dev == os.makedev(int(major), int(minor))
+    except OSError:
+        return None
+    return path if is_on_top else None
 
 
 def _lines(path: Path) -> list[str]:
@@ -208,18 +198,22 @@ def _lines(path: Path) -> list[str]:
 
 def _read(path: Path) -> str | None:
     try:
-        return _read_bytes(path).decode(errors="surrogateescape")
+        return read_bytes(path).decode(errors="surrogateescape")
     except OSError:
         return None
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A whole file; OSError."""
     return path.read_bytes()
 
 
-def _directories(directory: Path) -> list[os.DirEntry[str]]:
+def _directories(directory: str) -> list[os.DirEntry[str]]:
+    """The directories in one; none where it is gone. OSError: an unreadable list isn't an empty one."""
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
+    except OSError as error:
+        if error.errno in GONE:
+            return []
+        raise OSError(error.errno, error.strerror, directory) from None  # getdents(2) names no file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from pathlib import Path
 from typing import Final
 
 # <sys/inotify.h>, inotify(7)
@@ -48,9 +47,18 @@ class Libc:
         """A new inotify descriptor, non-blocking."""
         return self._checked(self._library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
-    def watch(self, inotify: int, path: Path, mask: int) -> int:
-        """Report what happens to a file or in a directory; again for the same one is no error."""
+    def watch(self, inotify: int, path: str, mask: int) -> int:
+        """Report what happens to a file or in a directory; the watch, which is one for the same file."""
         return self._checked(self._library.inotify_add_watch(inotify, os.fsencode(path), mask))
+
+    def unwatch(self, inotify: int, watch: int) -> None:
+        """Take a watch away; that the kernel has done so already, as of a removed plain file, is no error."""
+        if self._library.inotify_rm_watch(inotify, watch) < 0 and ctypes.get_errno() != errno.EINVAL:
+            self._checked(-1)
+
+    def use_one_heap(self) -> None:
+        """Have threads made from now on take memory from the heap there is, not from one of their own."""
+        self._library.mallopt(_M_ARENA_MAX, 1)
 
     def keep_freed_memory(self) -> bool:
         """Make free() never give memory back, and large blocks come from the heap; whether that worked."""

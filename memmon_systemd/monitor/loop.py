@@ -117,6 +117,7 @@ class Monitor:
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
+            now_s = self._clock()  # It may have waited for a slow systemd.
         if self._targets.has_changed:
             self._sweep()
         due_s = NEVER
@@ -214,6 +215,9 @@ class Monitor:
             self._follow(target, gauge, result, now_s)
             self._status.outdate()
             self._plan(target, gauge, result, now_s)
+        # Of many targets each may have waited for a slow systemd, all before the turn is over.
+        now_s = self._clock()
+        self._heartbeat.beat(now_s)
 
     def _lost(self, target: Target, now_s: float) -> None:
         target.lost(now_s)
@@ -236,8 +240,9 @@ class Monitor:
             # A look that was settled cheaply leaves no number to be said.
             self._requester.look_closer(target, gauge)
             target.enter(State.OK, now_s)
+            target.failure = None
             self._report.recovered(target)
-        elif target.state is State.SIGNALLED and not target.is_same():
+        elif target.state is State.SIGNALLED and self._requester.is_another(target):
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
             self._targets.has_changed = True

@@ -95,7 +95,8 @@ def schedule_for(threshold_bytes: int, interval_s: float, growth_bytes_per_s: in
 
     Targets with the same threshold share one: it is 1.1 kB.
     """
-    growth = growth_bytes_per_s or threshold_bytes / interval_s
+    # A share of MemoryMax=0 is 0 bytes.
+    growth = growth_bytes_per_s or max(threshold_bytes, 1) / interval_s
     return Schedule(threshold_bytes, interval_s, growth, _steps(threshold_bytes, interval_s, growth))
 
 

@@ -22,6 +22,8 @@ class Outcome:
     is_done: bool
     sentence: str
     """The end of the log line: "sent SIGTERM to the main process (KillUnit)", or why that failed."""
+    is_under_way: bool = False
+    """What would be asked for happens already: nothing was asked, and nothing is said."""
 
 
 class Target(ABC):
@@ -70,7 +72,10 @@ class Target(ABC):
 
     @abstractmethod
     def is_same(self) -> bool:
-        """Whether it is still the invocation or the process that was measured; asked before a request."""
+        """Whether it is still the invocation or the process that was measured; asked before a request.
+
+        OSError where that can't be read.
+        """
 
     @abstractmethod
     def request(self, now_s: float) -> Outcome:
@@ -79,6 +84,10 @@ class Target(ABC):
     @abstractmethod
     def lost(self, now_s: float) -> None:
         """What was measured is no more: wait for it, or set `has_ended`."""
+
+    def is_minor_trouble(self) -> bool:
+        """Whether a first failed reading of it is said with -v only."""
+        return False
 
     def begin(self, gauge: Gauge, now_s: float) -> None:
         """Measure a new invocation or process, from `ok`; the gauge has its first reading."""

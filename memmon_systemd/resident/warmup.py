@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 
-from memmon_systemd.linux import cgroup
+from memmon_systemd.linux import cgroup, limits
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
@@ -148,7 +148,7 @@ def rehearse_the_machine(settings: TargetSettings) -> None:
         process.pss_bytes()
     if settings.swap:
         process.swap_bytes()
-    cgroup.limit_above(process.pid, cgroup.find_hierarchy())
+    limits.limit_above(process.pid, cgroup.find_hierarchy())
     process.is_still(os.fsencode(process.name))
     process.send(0)
     process.close()

@@ -29,6 +29,11 @@ class Backoff:
         self._pause_s = min(max(2 * self._pause_s, 1.0), longest_s)
         self._again_s = now_s + self._pause_s
 
+    def hasten(self, longest_s: float) -> None:
+        """What was refused may be granted now: the pause that runs is one of `longest_s` at most."""
+        self._again_s -= max(self._pause_s - longest_s, 0.0)
+        self._pause_s = min(self._pause_s, longest_s)
+
     def worked(self) -> None:
         """A try worked: the next failure starts from 1 s."""
         self._pause_s = 0.0

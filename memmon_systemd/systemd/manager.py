@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import UNLIMITED, Properties, seconds
+from memmon_systemd.systemd.properties import LOADED, Properties, seconds
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
@@ -50,7 +51,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """What one answer of systemd says of a unit: all of it is of the same moment."""
+    """What decides about a request to a unit."""
 
     invocation_id: bytes = b""
     """New at each start; empty before the first, or where systemd couldn't be asked."""
@@ -58,8 +59,20 @@ class UnitState:
     """The main process of a service; 0: it has none now; None: unknown, or a unit that is no service."""
     had_main: bool = False
     """Whether the service has, or had, a main process since it was last started."""
-    timeout_stop_s: float | None = None
-    """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
+    active_state: str = ""
+    """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
+    sub_state: str = ""
+    """SubState: what that is in the terms of its type; "" where unknown."""
+    job_id: int = 0
+    """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
+
+    @property
+    def has_job(self) -> bool:
+        """Whether a stop, reload or restart is under way or queued, which another restart would replace.
+
+        The job of one that is activating is its start.
+        """
+        return bool(self.job_id) and self.active_state != "activating"
 
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
@@ -78,11 +91,6 @@ class Manager:
         """Connect to it."""
         self._bus = Bus(user, environ, call_deadline_s)
 
-    @property
-    def bus(self) -> Bus:
-        """The connection, for what only `--check` asks (`unitproperties`)."""
-        return self._bus
-
     def unit(self, name: str) -> Unit:
         """A unit by its full name; asks nobody."""
         return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
@@ -90,9 +98,17 @@ class Manager:
     def load(self, name: str) -> tuple[str, str]:
         """A unit's own name, of which `name` may be an alias, and its LoadState."""
         path: bytes = self._bus.call(MANAGER, b"LoadUnit", b"s", os.fsencode(name))
-        where = (_DESTINATION, path, _DESTINATION + b".Unit")
-        own_name = os.fsdecode(self._bus.property(where, b"Id", b"s"))
-        return own_name, os.fsdecode(self._bus.property(where, b"LoadState", b"s"))
+        properties = self.properties(Unit(name, path))
+        return os.fsdecode(properties[b"Id"]), os.fsdecode(properties[b"LoadState"])
+
+    def list_units(self, pattern: str) -> list[tuple[str, str]]:
+        """The units in memory whose names match a glob, each with its LoadState."""
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], [os.fsencode(pattern)])
+        return [(os.fsdecode(row[0]), os.fsdecode(row[2])) for row in rows]
+
+    def unit_path(self) -> list[str]:
+        """The directories in which it looks for the files of units."""
+        return [os.fsdecode(directory) for directory in self._bus.property(MANAGER, b"UnitPath", b"as")]
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
@@ -101,40 +117,65 @@ class Manager:
     def properties(self, unit: Unit) -> Properties:
         """All properties of a unit, of every interface, in one answer: they are of the same moment.
 
-        Some 400 of them take as long as 13 that are asked for one by one (42 ms, and 3.3 ms each, on Debian
-        12, emulated, 2026-11-27), and are no race.
+        Some 400: too much for the reserve of a monitor that runs.
         """
-        where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
-        properties: Properties = self._bus.call(where, b"GetAll", b"s", b"")
-        return properties
+        return self._all(unit, b"")
 
     def state(self, unit: Unit) -> UnitState:
-        """What decides about a request, in one answer."""
-        properties = self.properties(unit)
-        main_pid: int | None = properties.get(b"MainPID")
+        """What decides about a request, of one moment.
+
+        But for its main process all of it is in one answer. That is asked for before: where the invocation is
+        the one that is known, it was so then, too. (One answer with both has some 400 properties, and takes
+        512 KiB for a moment.)
+        """
+        main_pid: int | None = None
+        had_main = False
+        if unit.is_service:
+            main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
+            had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
+        properties = self._all(unit, _DESTINATION + b".Unit")
+        # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
+        # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
+        gc.collect()
         return UnitState(
-            bytes(properties.get(b"InvocationID", b"")),
+            bytes(properties[b"InvocationID"]),
             main_pid,
-            bool(main_pid or properties.get(b"ExecMainPID")),
-            seconds(properties.get(b"TimeoutStopUSec", UNLIMITED)),
+            had_main,
+            os.fsdecode(properties[b"ActiveState"]),
+            os.fsdecode(properties[b"SubState"]),
+            properties[b"Job"][0],
         )
 
-    def restart_rules(self, service: Unit) -> RestartRules:
-        """Which ends of a service are followed by another start; asked at start-up only."""
+    def timeout_stop_s(self, unit: Unit) -> float | None:
+        """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
+        if not unit.name.endswith((".service", ".scope")):
+            return None
+        return seconds(int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t")))
+
+    def restart_rules(self, service: Unit) -> RestartRules | None:
+        """Which ends of a service are followed by another start; None where it isn't loaded.
+
+        Asked at start-up only.
+        """
         from memmon_systemd.systemd.restart_rules import rules_of
 
-        return rules_of(self.properties(service))
+        properties = self.properties(service)
+        return rules_of(properties) if os.fsdecode(properties[b"LoadState"]) == LOADED else None
 
-    def has_stopped(self, unit: Unit) -> bool:
-        """Whether the unit is inactive or failed, and no job is about to start it, in one answer.
+    def have_stopped(self, patterns: Sequence[str], but_for: Collection[str]) -> bool:
+        """Whether every unit of these names and globs is inactive or failed, without a job that may start it.
 
-        While it waits for an automatic restart it is "activating"; in the middle of `systemctl restart`
-        it is "inactive" for a moment, with a job.
+        In one answer, so that all of it is of the same moment: while a unit waits for an automatic restart
+        it is "activating"; in the middle of `systemctl restart` it is "inactive", but has one job from before
+        the stop until after the start. A unit that isn't listed isn't even loaded. `but_for` are left out.
         """
-        ((_, _, _, active_state, _, _, _, job_id, *_),) = self._bus.call(
-            MANAGER, b"ListUnitsByNames", b"as", [os.fsencode(unit.name)]
+        globs = [os.fsencode(pattern) for pattern in patterns]
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], globs)
+        return all(
+            active_state in (b"inactive", b"failed") and not job_id
+            for name, _, _, active_state, _, _, _, job_id, *_ in rows
+            if os.fsdecode(name) not in but_for
         )
-        return active_state in (b"inactive", b"failed") and not job_id
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         """KillUnit: signal the unit's processes (`main`, `control`, `all`)."""
@@ -157,3 +198,8 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def _all(self, unit: Unit, interface: bytes) -> Properties:
+        where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
+        properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
+        return properties

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, limits, proc
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.monitor.gauge import Gauge
@@ -154,6 +154,6 @@ def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSetting
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
     limit_bytes = 0
     if settings.threshold.follows_limit:
-        limit_bytes = cgroup.tightest_limit_bytes(directory, hierarchy.root)
+        limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
     threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
     return schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s)

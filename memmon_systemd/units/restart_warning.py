@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.systemd.restart_rules import Disposition, remedy, sentence, verdict
 
 
@@ -21,12 +20,12 @@ def warn_of_what_stays_down(
     services = (name for name in names if name.endswith(".service"))
     for name in {name.partition("@")[0]: name for name in services}.values():
         try:
-            if manager.load(name)[1] != LOADED:
-                continue  # It may come; nothing is known of it yet.
             rules = manager.restart_rules(manager.unit(name))
         except BusError as error:
             report.warn.restart_unknown(name, str(error))
             continue
+        if rules is None:
+            continue  # It may come; nothing is known of it yet.
         found = verdict(rules, signal_number, Disposition.UNKNOWN)
         if found is not None and found.expected:
             lines = " ".join(remedy(found, rules))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Final
 
 from memmon_systemd.linux.cgroup import Found, Hierarchy
-from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.gauge import GONE_ERRNOS, Gauge
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.monitor.source import Context
 from memmon_systemd.monitor.target import NEVER, Outcome, Target
@@ -21,7 +22,10 @@ from memmon_systemd.units.signaller import Signaller
 
 DEFAULT_REPEAT_S: Final = 90.0
 """Where the unit has no TimeoutStopSec= or an unlimited one: systemd's own default for it."""
+_REFUSED_PAUSE_S: Final = 60.0
+"""The longest that a refusal holds for a new invocation; each refusal leaks memory in libsystemd."""
 _FILE_TRIES: Final = 10
+_FILE_PAUSE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,9 @@ class UnitTarget(Target):
     """One unit. It is `waiting` while it has no cgroup."""
 
     __slots__ = (
-        "_asked_in_vain",
         "_backoff",
         "_context",
+        "_is_unanswered",
         "_known",
         "_on_event",
         "_on_gone",
@@ -49,7 +53,6 @@ class UnitTarget(Target):
         "events",
         "found",
         "has_run",
-        "has_stopped",
     )
 
     noun: ClassVar = "unit"
@@ -69,20 +72,21 @@ class UnitTarget(Target):
         self._on_event = on_event
         self._backoff = Backoff()
         self._known = UNKNOWN
+        self._is_unanswered = False
         self._tries = 0
-        self._asked_in_vain = False
         self._says_sum = True
         self.events: MemoryEvents | None = None
         self.found: Found | None = None
         """The cgroup that is measured."""
         self.has_run = False
-        self.has_stopped = False
-        """Whether it ran and has stopped for good, as far as anybody asked: `note_stop`."""
+        """Whether it has had a cgroup."""
 
     @property
-    def awaits_files(self) -> bool:
-        """Whether its cgroup is there and memory.current isn't, yet."""
-        return self.found is None and self._tries > 0
+    def files_pause_s(self) -> float:
+        """When to try again to open its files: never, unless its cgroup is there and they couldn't be."""
+        if self.found is not None or not self._tries:
+            return NEVER
+        return _FILE_PAUSE_S if self._tries <= _FILE_TRIES else self.settings.interval_s
 
     @property
     def muted_until_s(self) -> float:
@@ -94,25 +98,27 @@ class UnitTarget(Target):
         """It on the bus: made when it is asked for, which is 160 bytes less to keep."""
         return self._context.manager.unit(self.name)
 
-    def try_begin(self, found: Found, now_s: float) -> None:
-        """Measure the invocation whose cgroup was found; without its files yet, try again later.
+    def try_begin(self, found: Found, now_s: float) -> bool:
+        """Measure the invocation whose cgroup was found; False without its files yet: try again later.
 
         systemd makes a cgroup first and enables the memory controller in it a moment later.
         """
+        self.has_run = True
         gauge = self._open_gauge(found)
         if gauge is None:
             self._tries += 1
-            return
+            return False
         self.found = found
-        self.has_run, self.has_stopped = True, False
-        self._ask_for_state()
-        self.repeat_s = self.settings.repeat_s or self._known.timeout_stop_s or DEFAULT_REPEAT_S
+        self._tries = 0
+        self._backoff.hasten(_REFUSED_PAUSE_S)
+        self._ask_systemd()
         gauge.look_closer()
         self.begin(gauge, now_s)
         if isinstance(gauge, UnitGauge):
             self.events = MemoryEvents(self, found.path, self._context.shared, self._on_event)
             self.events.listen(now_s)
         self._context.shared.report.began(self)
+        return True
 
     def is_same(self) -> bool:
         """Whether systemd still has the invocation that was measured; taken so if it can't say.
@@ -122,15 +128,21 @@ class UnitTarget(Target):
         known = self._known
         try:
             self._known = self._context.manager.state(self._bus_unit)
-        except BusError:
+        except BusError as error:
             self._known = known.unanswered()
+            self._is_unanswered = not error.is_answer
             return True  # Why systemd doesn't answer is said with the signal that goes without it.
+        if self._is_unanswered:
+            self._is_unanswered = False
+            self._backoff.worked()
         return known.invocation_id in (b"", self._known.invocation_id)
 
     def request(self, now_s: float) -> Outcome:
         """KillUnit or TryRestartUnit, else the signal by pidfd."""
         if self.found is None:
             return Outcome(is_done=False, sentence="its cgroup is gone")
+        if self.settings.restart and self._known.has_job:
+            return Outcome(is_done=True, sentence="it has a job", is_under_way=True)
         return self._context.signaller.request(
             self._bus_unit, self._known, self.settings, self.found.directory, self._backoff, now_s
         )
@@ -151,43 +163,57 @@ class UnitTarget(Target):
         """There is no cgroup (any more) that could get its files later."""
         self._tries = 0
 
-    def note_stop(self) -> None:
-        """Ask whether it has stopped for good; only its manager knows, no cgroup comes or goes then."""
+    def follow_limit(self, now_s: float) -> bool:
+        """Take the limit that is in force now; False where that can't be read, which is counted."""
+        gauge, found = self.gauge, self.found
+        if gauge is None or found is None:
+            return True
         try:
-            self.has_stopped = self._context.manager.has_stopped(self._bus_unit)
-        except BusError as error:
-            # It is asked once a second.
-            if not self._asked_in_vain:
-                self._context.shared.report.warn.stop_unknown(self.name, str(error))
-            self._asked_in_vain = True
-        else:
-            self._asked_in_vain = False
-
-    def follow_limit(self, now_s: float) -> None:
-        """Take the limit that is in force now, where the threshold is a share of it."""
-        gauge = self.gauge
-        if gauge is None or self.found is None or not self.settings.threshold.follows_limit:
-            return
-        schedule = unit_schedule(self.found.directory, self._context.hierarchy, self.settings)
+            schedule = unit_schedule(found.directory, self._context.hierarchy, self.settings)
+            if not found.is_there():
+                return True  # Where it was there is no limit of its own any more, or that of another one.
+        except OSError as error:
+            self.unreadable += 1
+            if self.unreadable == 1:
+                self._warn_unreadable(error)
+            return False
         if schedule != gauge.schedule:
             gauge.follow(schedule)
             gauge.look_closer()
             self.look_at(now_s)
             self._context.shared.report.threshold_changed(self)
+        return True
 
-    def _ask_for_state(self) -> None:
+    def _ask_systemd(self) -> None:
+        """Which invocation it is, and how long a request may take."""
+        manager, timeout_stop_s = self._context.manager, None
         try:
-            self._known = self._context.manager.state(self._bus_unit)
+            self._known = manager.state(self._bus_unit)
+            timeout_stop_s = manager.timeout_stop_s(self._bus_unit)
         except BusError as error:
             self._known = UNKNOWN
             self._context.shared.report.warn.invocation_unknown(self.name, str(error))
+        self.repeat_s = self.settings.repeat_s or timeout_stop_s or DEFAULT_REPEAT_S
 
     def _open_gauge(self, found: Found) -> Gauge | None:
-        """A gauge by the unit's files; by its processes where these don't come; None: not yet."""
+        """A gauge by the unit's files; by its processes where these don't come; None: not yet, or gone."""
+        try:
+            gauge = self._opened(found.directory)
+            if gauge is None or found.is_there():
+                return gauge
+            gauge.close()
+        except OSError as error:
+            if self._tries == _FILE_TRIES:
+                self._warn_unreadable(error)
+        return None
+
+    def _opened(self, directory: Path) -> Gauge | None:
         hierarchy = self._context.hierarchy
         try:
-            return open_unit_gauge(found.directory, hierarchy, self.settings)
+            return open_unit_gauge(directory, hierarchy, self.settings)
         except OSError as error:
+            if hierarchy.memory and error.errno not in GONE_ERRNOS:
+                raise  # Descriptors may have run out: what can't be opened now isn't missing.
             if hierarchy.memory and self._tries < _FILE_TRIES:
                 return None
             why = f"{error.filename}: {error.strerror}" if hierarchy.memory else "cgroup v1"
@@ -195,4 +221,7 @@ class UnitTarget(Target):
             self._says_sum = False
             metric = None if self.settings.metric is None else self.settings.metric.value
             self._context.shared.report.warn.no_memory_controller(self.name, why, metric)
-        return open_sum_gauge(found.directory, hierarchy, self.settings)
+        return open_sum_gauge(directory, hierarchy, self.settings)
+
+    def _warn_unreadable(self, error: OSError) -> None:
+        self._context.shared.report.warn.memory_unreadable(self.name, self.name, str(error))

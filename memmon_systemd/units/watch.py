@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -12,10 +12,12 @@ from memmon_systemd.monitor.source import Source
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.settings import TargetSettings
 from memmon_systemd.units.slice_watch import SliceWatch
+from memmon_systemd.units.stop import Stop
 from memmon_systemd.units.target import UnitContext, UnitTarget
 
-_FILE_PAUSE_S: Final = 0.1
 _STOP_PAUSE_S: Final = 1.0
+_BEGUN_AT_ONCE: Final = 8
+"""Each is a question to systemd, of up to a second: then the watchdog and the other units have their turn."""
 
 UNTOUCHABLE: Final = "memory-monitor, an ancestor of it, or PID 1 runs in it"
 
@@ -46,7 +48,7 @@ class UnitWatch(Source):
         self._watch = watch
         self._top_group = top_group
         self._untouchable = untouchable
-        self._until_stopped = until_stopped
+        self._stop = Stop(context, untouchable) if until_stopped else None
         # Once for all: each `self._unit_gone` is another object, of 64 bytes for each unit.
         self._callbacks = (self._unit_gone, self.wake)
         self._targets: dict[str, UnitTarget] = {}
@@ -54,10 +56,13 @@ class UnitWatch(Source):
         self._globs: list[str] = []
         self._owners: set[str] = set()
         self._skipped: set[str] = set()
-        self._some_have_run = False
-        self._has_looked = False
-        if watch.descriptor != NO_DESCRIPTOR:
-            context.shared.poller.watch(watch.descriptor, self)
+        self._some_have_run = self._has_looked = self._has_stopped = False
+        self._listed_in_vain = False
+        self._has_more = False
+        """Whether there are units that were found and aren't measured yet."""
+        self._limits_are_old = False
+        self._polled = NO_DESCRIPTOR
+        self._poll_inotify()
 
     def add_name(self, name: str, why_waiting: str) -> None:
         """Watch a unit by its full name; while it has no cgroup, `why_waiting` is said."""
@@ -90,7 +95,7 @@ class UnitWatch(Source):
 
     def is_finished(self) -> bool:
         """Whether units were running and all of them have stopped for good."""
-        return self._some_have_run and all(target.has_stopped for target in self._targets.values())
+        return self._has_stopped
 
     def rehearse(self) -> None:
         """Go the way of an inotify event, and that of the direct signal."""
@@ -105,52 +110,85 @@ class UnitWatch(Source):
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""
         news = self._watch.news(self._is_wanted)
-        targets = list(self._targets.values())
+        if self.is_stale or news.units or self._has_more or self._awaits_files():
+            self.is_stale = not self._rescan(now_s)
         if not self._has_looked:
-            self._begin_to_look(now_s)
-        elif self.is_stale or news.units or any(target.awaits_files for target in targets):
-            self._rescan(now_s)
-        for target in targets:
-            if news.limits:
-                target.follow_limit(now_s)
+            self._begin_to_look()
+        if (news.limits or self._limits_are_old) and self._settings.threshold.follows_limit:
+            self._limits_are_old = False
+            self._follow_limits(self._targets.values(), now_s)
+        for target in list(self._targets.values()):
             if target.events is not None and target.muted_until_s <= now_s:
                 target.events.listen(now_s)
-            if self._is_asked_for_stop(target):
-                target.note_stop()
-                if target.has_stopped:
-                    self._forget(target)
+        if self._stop is not None and self._is_asked_for_stop():
+            self._has_stopped = self._stop.has_come((*self._exact, *self._globs))
         if self._watch.problem:
             self._context.shared.report.warn.no_inotify(self._watch.problem)
             self._watch.problem = None
-        self.is_stale = False
         self.due_s = self._next_refresh_s(now_s)
 
-    def _begin_to_look(self, now_s: float) -> None:
+    def _begin_to_look(self) -> None:
         self._has_looked = True
-        self._rescan(now_s)
         for name, why_waiting in self._exact.items():
             if self._targets[name].found is None:
                 self._context.shared.report.waiting(name, name, why_waiting)
 
-    def _rescan(self, now_s: float) -> None:
-        seen = self._watch.scan(self._is_wanted)
+    def _rescan(self, now_s: float) -> bool:
+        """Find what came and went; False where that couldn't be listed, and what is known holds."""
+        had_all = self._watch.has_all
+        try:
+            seen = self._watch.scan(self._is_wanted)
+        except OSError as error:
+            if not self._listed_in_vain:
+                self._context.shared.report.warn.units_unlisted(str(error))
+            self._listed_in_vain = True
+            return False
+        self._listed_in_vain = False
+        self._poll_inotify()
+        some_are_gone = self._end_gone(seen, now_s)
+        begun = self._begin_new(seen, now_s)
+        if self._settings.threshold.follows_limit and (some_are_gone or begun or not had_all):
+            found = (target.found for target in self._targets.values())
+            self._watch.watch_limits(group.path for group in found if group is not None)
+            # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
+            self._follow_limits(begun, now_s)
+        return True
+
+    def _end_gone(self, seen: Mapping[str, cgroup.Found], now_s: float) -> bool:
+        """End the units whose cgroup was removed, or is another one; whether there were such."""
+        has_changed = False
         for name, target in list(self._targets.items()):
-            if name not in seen:
-                target.forget_tries()
             if target.found is not None and seen.get(name) != target.found:
                 target.lost(now_s)
+                has_changed = True
+            elif target.found is None and name not in seen:
+                target.forget_tries()
+                self._forget(target)
+        return has_changed
+
+    def _begin_new(self, seen: Mapping[str, cgroup.Found], now_s: float) -> Sequence[UnitTarget]:
+        """Measure the units that are there and weren't measured: these."""
+        begun: list[UnitTarget] = []
+        self._has_more = False
         for name, found in seen.items():
             if name in self._untouchable:
                 self._skip(name)
                 continue
             target = self._targets.get(name) or self._add(name)
+            self._some_have_run = True
             if target.found is None:
-                target.try_begin(found, now_s)
-                self._some_have_run = self._some_have_run or target.has_run
-                if target.settings.threshold.follows_limit:
-                    self._watch.watch_limits(found.directory)
-                    # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
-                    target.follow_limit(now_s)
+                # At start-up all of them: their memory is to be asked for before READY.
+                if len(begun) == _BEGUN_AT_ONCE and self._has_looked:
+                    self._has_more = True
+                    break
+                if target.try_begin(found, now_s):
+                    begun.append(target)
+        return begun
+
+    def _follow_limits(self, targets: Iterable[UnitTarget], now_s: float) -> None:
+        for target in targets:
+            if not target.follow_limit(now_s):
+                self._limits_are_old = True
 
     def _is_wanted(self, name: str) -> bool:
         return (
@@ -165,8 +203,7 @@ class UnitWatch(Source):
         return target
 
     def _unit_gone(self, target: UnitTarget, now_s: float) -> None:
-        if not self._until_stopped:
-            self._forget(target)
+        self._forget(target)
         self.invalidate()  # What said that it is gone may have been wrong.
 
     def _forget(self, target: UnitTarget) -> None:
@@ -181,17 +218,30 @@ class UnitWatch(Source):
             self._skipped.add(name)
             self._context.shared.report.warn.unit_skipped(name, UNTOUCHABLE)
 
-    def _is_asked_for_stop(self, target: UnitTarget) -> bool:
-        return self._until_stopped and target.found is None and target.has_run and not target.has_stopped
+    def _awaits_files(self) -> bool:
+        return any(target.files_pause_s < NEVER for target in self._targets.values())
+
+    def _is_asked_for_stop(self) -> bool:
+        """Whether everything was running, and nothing has a cgroup any more."""
+        return (
+            self._some_have_run
+            and not any(target.found is not None for target in self._targets.values())
+            and all(self._targets[name].has_run for name in self._exact)
+        )
+
+    def _poll_inotify(self) -> None:
+        if self._watch.descriptor != self._polled:
+            self._polled = self._watch.descriptor
+            self._context.shared.poller.watch(self._polled, self)
 
     def _next_refresh_s(self, now_s: float) -> float:
+        if self._has_more:
+            return now_s
         due_s = NEVER
-        if self._watch.descriptor == NO_DESCRIPTOR:
+        if self._limits_are_old or not self._watch.has_all:
             due_s = now_s + self._settings.interval_s
+        if self._stop is not None and self._is_asked_for_stop():
+            due_s = min(due_s, now_s + _STOP_PAUSE_S)
         for target in self._targets.values():
-            due_s = min(due_s, target.muted_until_s)
-            if target.awaits_files:
-                due_s = min(due_s, now_s + _FILE_PAUSE_S)
-            if self._is_asked_for_stop(target):
-                due_s = min(due_s, now_s + _STOP_PAUSE_S)
+            due_s = min(due_s, target.muted_until_s, now_s + target.files_pause_s)
         return due_s

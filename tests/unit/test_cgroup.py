@@ -1,5 +1,6 @@
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,18 @@ from memmon_systemd.linux.cgroup import (
     contains,
     control_group_of,
     find_hierarchy,
-    physical_bytes,
     processes_below,
-    tightest_limit_bytes,
     unit_of,
     units_below,
     units_of,
 )
+from memmon_systemd.linux.limits import physical_bytes, tightest_limit_bytes
 from memmon_systemd.linux.memory_stat import stat_bytes
 from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 
-UNIFIED = "30 24 0:26 / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
-NAMED = "31 24 0:27 / {named} rw,nosuid shared:5 - cgroup cgroup rw,xattr,name=systemd"
+UNIFIED = "30 24 {device} / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+NAMED = "31 24 {device} / {named} rw,nosuid shared:5 - cgroup cgroup rw,xattr,name=systemd"
+COVERED = "30 24 0:1234567 / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 OTHERS = [
     "24 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw",
     "25 24 0:5 / /mnt/nameless rw - tmpfs  rw",  # mounted with an empty source
@@ -33,8 +34,14 @@ OTHERS = [
 def mountinfo(tmp_path: Path, *lines: str) -> str:
     named, unified = tmp_path / "named", tmp_path / "with space \u00e9"
     unified.mkdir(exist_ok=True)
+    named.mkdir(exist_ok=True)
+    device = os.stat(unified).st_dev
     text = "\n".join([*OTHERS, *lines]) + "\n"
-    text = text.format(named=named, unified=str(unified).replace(" ", r"\040"))
+    text = text.format(
+        named=named,
+        unified=str(unified).replace(" ", r"\040"),
+        device=f"{os.major(device)}:{os.minor(device)}",
+    )
     (tmp_path / "mountinfo").write_text(text, encoding="utf-8", errors="surrogateescape")
     return str(tmp_path / "mountinfo")
 
@@ -56,6 +63,15 @@ def test_cgroup_v2_without_the_memory_controller_has_no_memory_files(tmp_path: P
     found = find_hierarchy(path)
     assert found is not None
     assert not found.memory
+
+
+def test_a_hierarchy_that_something_is_mounted_over_is_none(tmp_path: Path) -> None:
+    """Units would look as if none of them ran."""
+    assert find_hierarchy(mountinfo(tmp_path, COVERED)) is None
+    assert find_hierarchy(mountinfo(tmp_path, COVERED, NAMED)) == Hierarchy(tmp_path / "named", memory=False)
+    shown = find_hierarchy(mountinfo(tmp_path, COVERED, UNIFIED))
+    assert shown is not None
+    assert shown.root.name == "with space \u00e9"
 
 
 def test_a_machine_without_cgroups_has_no_hierarchy(tmp_path: Path) -> None:
@@ -138,6 +154,32 @@ def test_the_processes_of_a_unit_are_those_of_its_subgroups_too(tmp_path: Path) 
     make_cgroup(unit / "inner" / "deep", 0, pids=(13,))
     assert sorted(processes_below(unit)) == [11, 12, 13]
     assert list(processes_below(tmp_path / "absent")) == []
+
+
+def test_a_thousand_cgroups_may_be_nested(tmp_path: Path) -> None:
+    depth = 1100
+    top = make_cgroup(tmp_path / "app.service", 0, pids=(11,))
+    begun_in = Path.cwd()
+    os.chdir(top)
+    try:
+        for _ in range(depth):
+            os.mkdir("n")
+            os.chdir("n")
+        Path("cgroup.procs").write_text("12\n")
+    finally:
+        os.chdir(begun_in)
+    assert list(processes_below(top)) == [11, 12]
+    assert [name for name, _ in units_below(tmp_path)] == ["app.service"]
+
+
+@linux_only
+@pytest.mark.parametrize("listing", [processes_below, lambda top: list(units_below(top))])
+def test_a_directory_that_cannot_be_listed_is_not_an_empty_one(
+    tmp_path: Path, listing: Callable[[Path], Iterable[object]]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match=r"Too many levels of symbolic links: '.*loop"):
+        list(listing(tmp_path / "loop"))
 
 
 @pytest.mark.parametrize(

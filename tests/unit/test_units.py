@@ -1,7 +1,7 @@
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -347,10 +347,12 @@ def test_a_limit_that_is_set_while_its_unit_is_taken_up_is_followed(
     tree.advance(0)
     watch_limits = type(tree.watch).watch_limits
 
-    def set_limit_then_watch(watch: SliceWatch, directory: Path) -> None:
+    def set_limit_then_watch(watch: SliceWatch, directories: Iterable[str]) -> None:
         """systemd makes the cgroup and then sets MemoryMax=, here as late as no event tells it."""
-        (directory / "memory.max").write_text(f"{200 * MIB}\n")
-        watch_limits(watch, directory)
+        groups = list(directories)
+        for directory in groups:
+            Path(directory, "memory.max").write_text(f"{200 * MIB}\n")
+        watch_limits(watch, groups)
 
     monkeypatch.setattr(type(tree.watch), "watch_limits", set_limit_then_watch)
     tree.make("app.service", 101)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, cast
 
@@ -129,11 +130,14 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.usual = UnitState(b"first", NO_PROCESS, had_main=True, timeout_stop_s=20.0)
+        self.usual = UnitState(b"first", NO_PROCESS, had_main=True)
         self.states: dict[str, UnitState] = {}
+        self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
         self.stopped: set[str] = set()
+        self.starting: set[str] = set()
+        """Units that a job is about to start."""
         self.load_states: dict[str, str] = {}
         """Of the units that aren't loaded."""
         self.failure: Exception | None = None
@@ -141,6 +145,7 @@ class StandInManager(Manager):
         """When it was asked to do what: "kill app.service main 15"."""
         self.questions = 0
         self.on_question: Callable[[str], None] | None = None
+        self.on_request: Callable[[str], None] | None = None
 
     def unit(self, name: str) -> Unit:
         return Unit(name, b"")
@@ -158,15 +163,24 @@ class StandInManager(Manager):
             raise self.failure
         return self.states.get(unit.name, self.usual)
 
-    def restart_rules(self, service: Unit) -> RestartRules:
+    def timeout_stop_s(self, unit: Unit) -> float | None:
         if self.failure:
             raise self.failure
+        return self.timeouts_stop_s.get(unit.name, 20.0)
+
+    def restart_rules(self, service: Unit) -> RestartRules | None:
+        if self.failure:
+            raise self.failure
+        if service.name in self.load_states:
+            return None
         return self.restarts.get(service.name, RestartRules("always"))
 
-    def has_stopped(self, unit: Unit) -> bool:
+    def have_stopped(self, patterns: Sequence[str], but_for: Collection[str]) -> bool:
         if self.failure:
             raise self.failure
-        return unit.name in self.stopped
+        if any(fnmatchcase(name, pattern) for name in self.starting for pattern in patterns):
+            return False
+        return all(any(fnmatchcase(name, pattern) for name in self.stopped) for pattern in patterns)
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         self._do(f"kill {unit.name} {whom} {signal_number}")
@@ -180,6 +194,8 @@ class StandInManager(Manager):
         self.states[name] = replace(known, invocation_id=known.invocation_id + b"'")
 
     def _do(self, what: str) -> None:
+        if self.on_request:
+            self.on_request(what)
         if self.failure:
             raise self.failure
         self.asked.append((self.clock(), what))
@@ -187,7 +203,8 @@ class StandInManager(Manager):
 
 def log_of(settings: Settings, sink: Sink) -> logs.Log:
     """What the monitor writes its lines to."""
-    return logs.Log(sink, is_quiet=settings.verbosity < 0)
+    verbosity = settings.verbosity
+    return logs.Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0)
 
 
 class StandInMachine(Machine):
@@ -229,7 +246,7 @@ class Tree:
         self.notifier = notifier or Notifier(None, None, None)
         log = log_of(self.settings, self.log)
         self.context = Context(TargetList(), self.poller, Report(log))
-        self.watch = SliceWatch(Libc(), top)
+        self.watch = SliceWatch(Libc(), top, top)
         signaller = Signaller(self.manager, by_proc())
         self.hierarchy = Hierarchy(top, memory)
         self.units = UnitWatch(

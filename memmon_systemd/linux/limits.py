@@ -1,0 +1,65 @@
+"""The limits above a unit or a process: memory.max of its cgroup and of those above it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from memmon_systemd.linux import cgroup
+
+
+def physical_bytes() -> int:
+    """All the memory of the machine; by sysconf(3), for /proc/meminfo can be hidden (ProcSubset=pid)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of a cgroup, and whose it is."""
+
+    size_bytes: int
+    directory: Path
+
+
+def tightest_limit(directory: Path, root: Path, file: str = "memory.max") -> Limit | None:
+    """The lowest number in the files of this name from a cgroup up to the root; None where there is none.
+
+    OSError where one can't be read: that is not "max". Of a cgroup that was removed meanwhile it says what
+    holds above it.
+    """
+    lowest: Limit | None = None
+    while True:
+        text = _limit_in(directory / file)
+        if text.isdecimal() and (lowest is None or int(text) < lowest.size_bytes):
+            lowest = Limit(int(text), directory)
+        if directory == root or directory == directory.parent:
+            return lowest
+        directory = directory.parent
+
+
+def _limit_in(path: Path) -> str:
+    try:
+        return cgroup.read_bytes(path).decode(errors="replace").strip()
+    except OSError as error:
+        # The root has no limit, nor has a cgroup without the memory controller.
+        if error.errno in cgroup.GONE:
+            return "max"
+        raise OSError(error.errno, error.strerror, str(path)) from None  # read(2) names no file
+
+
+def tightest_limit_bytes(directory: Path, root: Path) -> int:
+    """The lowest memory.max from a cgroup up to the root, at most physical memory, in bytes."""
+    limit = tightest_limit(directory, root)
+    return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
+
+
+def limit_above(pid: int, hierarchy: cgroup.Hierarchy | None) -> int:
+    """The tightest limit above a process, else physical memory, also where it can't be read; in bytes."""
+    group = cgroup.control_group_of(pid)
+    if hierarchy is None or group is None:
+        return physical_bytes()
+    try:
+        return tightest_limit_bytes(hierarchy.directory(group), hierarchy.root)
+    except OSError:
+        return physical_bytes()
