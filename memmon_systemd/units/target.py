@@ -188,7 +188,7 @@ class UnitTarget(Target):
         """Which invocation it is, and how long a request may take."""
         manager, timeout_stop_s = self._context.manager, None
         try:
-            self._known = manager.state(self._bus_unit)
+            self._known = manager.identity(self._bus_unit)
             timeout_stop_s = manager.timeout_stop_s(self._bus_unit)
         except BusError as error:
             self._known = UNKNOWN
