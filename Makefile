@@ -1,23 +1,28 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo test vm bench lint deb wheel recipes picture clean
+.PHONY: help demo check test vm bench lint deb wheel recipes picture clean
 .NOTPARALLEL:
 
 help:
-	@echo "make demo   a service that leaks, asked to restart by memory-monitor, twice"
+	@echo "make demo   a service that leaks and is restarted by memory-monitor, twice"
+	@echo "make check  ruff, mypy, unit and process tests: after each edit (a minute and a half on two idle cores)"
 	@echo "make test   every check and test that this machine can run"
 	@echo "make vm     the tests in emulated machines with systemd, Debian 12 and 13 side by side;"
 	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
-	@echo "make bench  what it costs, in one table (as root; 20 minutes on a machine that is quiet)"
-	@echo "make lint   ruff and mypy alone"
+	@echo "make bench  measures what it costs (as root; 25 minutes, on an idle machine)"
+	@echo "make lint   only ruff and mypy"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  runs the recipes of docs, in a machine of their own (7 min; not in make test)"
+	@echo "make recipes  runs the recipes of docs in a separate machine (7 minutes; not part of make test)"
 	@echo "make picture  draws docs/leak.svg again"
 	@echo "make wheel  the wheel, in dist, for pip"
-	@echo "make clean  removes what these made, but for the images of the test machine (.vm)"
+	@echo "make clean  removes what these created, except the images of the test machine (.vm)"
 
 demo:
 	@bash .ci/setup
 	@.venv/bin/python demo/demo.py
+
+check:
+	@bash .ci/setup
+	@.venv/bin/python .ci/test.py ruff mypy unit process
 
 test:
 	@bash .ci/setup test

@@ -29,6 +29,21 @@ DEADLINE_S = 60.0
 LOOK_S = 0.1
 END_S = 3.0
 
+# The unit's threshold is 90% unless it is configured: to be what --check was given, it has to be.
+NEXT = """
+Next, on a service of your own (here: myapp). This changes nothing; it reports problems and how to fix them:
+
+    {command} --check -m 80% myapp
+
+Then, as root, with memory-monitor installed (see "Install" in README.md):
+
+    echo 'MAX_MEMORY=80%' >/etc/memory-monitor/myapp.conf
+    systemctl enable --now memory-monitor@myapp"""
+NEXT_WITHOUT_SYSTEMD = """
+Next, on processes of your own (here: myapp). This logs what would be done, and signals nothing:
+
+    {command} --dry-run -m 500 myapp"""
+
 SERVICE = Path(__file__).with_name("leaking_service.py")
 BIN = Path(sys.executable).parent
 
@@ -271,6 +286,12 @@ def monitor_until_restarted(service: Service, conversation: Conversation) -> Non
         raise DemoError(f"memory-monitor ended with status {monitor.returncode}")
 
 
+def command_to_type() -> str:
+    """Gives the monitor of this checkout as it can be typed here."""
+    command = BIN / "memory-monitor"
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
+
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -300,6 +321,7 @@ def main() -> int:
     took_s = time.monotonic() - begun
     say("demo", f"{RESTARTS} times it was asked, ended by itself and was started afresh,")
     say("demo", f"within {took_s:.0f} s. Service and monitor are stopped again.")
+    print((NEXT if sys.platform == "linux" else NEXT_WITHOUT_SYSTEMD).format(command=command_to_type()))
     return 0
 
 

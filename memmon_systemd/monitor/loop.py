@@ -241,6 +241,7 @@ class Monitor:
             # A look that was settled cheaply leaves no number to be said.
             self._requester.look_closer(target, gauge)
             target.enter(State.OK, now_s)
+            target.failure = None
             self._report.recovered(target)
         elif target.state is State.SIGNALLED and not target.is_same():
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).

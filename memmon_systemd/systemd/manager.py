@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import LOADED, UNLIMITED, Properties, seconds
+from memmon_systemd.systemd.properties import LOADED, Properties, seconds
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
@@ -50,7 +50,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """What one answer of systemd says of a unit: all of it is of the same moment."""
+    """What decides about a request to a unit."""
 
     invocation_id: bytes = b""
     """New at each start; empty before the first, or where systemd couldn't be asked."""
@@ -58,8 +58,6 @@ class UnitState:
     """The main process of a service; 0: it has none now; None: unknown, or a unit that is no service."""
     had_main: bool = False
     """Whether the service has, or had, a main process since it was last started."""
-    timeout_stop_s: float | None = None
-    """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
     active_state: str = ""
     """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
     sub_state: str = ""
@@ -114,26 +112,37 @@ class Manager:
     def properties(self, unit: Unit) -> Properties:
         """All properties of a unit, of every interface, in one answer: they are of the same moment.
 
-        Some 400 of them take as long as 13 that are asked for one by one (42 ms, and 3.3 ms each, on Debian
-        12, emulated, 2026-11-27), and are no race.
+        Some 400: too much for the reserve of a monitor that runs.
         """
-        where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
-        properties: Properties = self._bus.call(where, b"GetAll", b"s", b"")
-        return properties
+        return self._all(unit, b"")
 
     def state(self, unit: Unit) -> UnitState:
-        """What decides about a request, in one answer."""
-        properties = self.properties(unit)
-        main_pid: int | None = properties.get(b"MainPID")
+        """What decides about a request, of one moment.
+
+        But for its main process all of it is in one answer. That is asked for before: where the invocation is
+        the one that is known, it was so then, too. (One answer with both has some 400 properties, and takes
+        512 KiB for a moment.)
+        """
+        main_pid: int | None = None
+        had_main = False
+        if unit.is_service:
+            main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
+            had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
+        properties = self._all(unit, _DESTINATION + b".Unit")
         return UnitState(
-            bytes(properties.get(b"InvocationID", b"")),
+            bytes(properties[b"InvocationID"]),
             main_pid,
-            bool(main_pid or properties.get(b"ExecMainPID")),
-            seconds(properties.get(b"TimeoutStopUSec", UNLIMITED)),
-            os.fsdecode(properties.get(b"ActiveState", b"")),
-            os.fsdecode(properties.get(b"SubState", b"")),
-            properties.get(b"Job", (0, ""))[0],
+            had_main,
+            os.fsdecode(properties[b"ActiveState"]),
+            os.fsdecode(properties[b"SubState"]),
+            properties[b"Job"][0],
         )
+
+    def timeout_stop_s(self, unit: Unit) -> float | None:
+        """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
+        if not unit.name.endswith((".service", ".scope")):
+            return None
+        return seconds(int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t")))
 
     def restart_rules(self, service: Unit) -> RestartRules | None:
         """Which ends of a service are followed by another start; None where it isn't loaded.
@@ -181,3 +190,8 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def _all(self, unit: Unit, interface: bytes) -> Properties:
+        where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
+        properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
+        return properties

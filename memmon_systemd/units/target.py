@@ -109,8 +109,7 @@ class UnitTarget(Target):
         self.found = found
         self._tries = 0
         self._backoff.hasten(_REFUSED_PAUSE_S)
-        self._ask_for_state()
-        self.repeat_s = self.settings.repeat_s or self._known.timeout_stop_s or DEFAULT_REPEAT_S
+        self._ask_systemd()
         gauge.look_closer()
         self.begin(gauge, now_s)
         if isinstance(gauge, UnitGauge):
@@ -183,12 +182,16 @@ class UnitTarget(Target):
             self._context.shared.report.threshold_changed(self)
         return True
 
-    def _ask_for_state(self) -> None:
+    def _ask_systemd(self) -> None:
+        """Which invocation it is, and how long a request may take."""
+        manager, timeout_stop_s = self._context.manager, None
         try:
-            self._known = self._context.manager.state(self._bus_unit)
+            self._known = manager.state(self._bus_unit)
+            timeout_stop_s = manager.timeout_stop_s(self._bus_unit)
         except BusError as error:
             self._known = UNKNOWN
             self._context.shared.report.warn.invocation_unknown(self.name, str(error))
+        self.repeat_s = self.settings.repeat_s or timeout_stop_s or DEFAULT_REPEAT_S
 
     def _open_gauge(self, found: Found) -> Gauge | None:
         """A gauge by the unit's files; by its processes where these don't come; None: not yet, or gone."""

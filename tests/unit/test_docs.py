@@ -13,9 +13,13 @@ from memmon_systemd.arguments import _parser, parse
 from memmon_systemd.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "memmon_systemd"
 README = ROOT / "README.md"
-PAGES = sorted([README, ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
-LONGEST_README = 150
+TOP = [README, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"))]
+PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
+LONGEST_README = 235
+# Pages of the repository on the web, relative to a file in its top folder.
+ON_THE_WEB = {"../../releases", "../../issues", "../../security/advisories/new"}
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
@@ -57,6 +61,21 @@ def commands() -> Iterator[Command]:
                     yield Command(name_of(page), found[1], answer.strip())
 
 
+# What the demo says at its end.
+DEMO = (ROOT / "demo" / "demo.py").read_text()
+NEXT = re.findall(r"^    \{command\} (.*?)(?:\"\"\")?$", DEMO, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", NEXT)
+def test_a_command_line_that_the_demo_ends_with_is_one_that_works(arguments: str) -> None:
+    assert parse(shlex.split(arguments)).names
+
+
+def test_the_demo_ends_with_a_check_of_a_real_service_and_the_unit_that_monitors_it() -> None:
+    assert any(parse(shlex.split(arguments)).check for arguments in NEXT)
+    assert "systemctl enable --now memory-monitor@myapp" in DEMO
+
+
 def arguments_of(command: Command) -> list[str]:
     """The command line as a shell would split it, without comment and pipe."""
     line = command.arguments
@@ -72,7 +91,7 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in (first or second for first, second in LINK.findall(page.read_text())):
-        if link.startswith("https://"):
+        if link.startswith("https://") or (page.parent == ROOT and link in ON_THE_WEB):
             continue
         file, _, heading = link.partition("#")
         target = page.parent / file if file else page
@@ -117,6 +136,35 @@ def test_the_table_of_options_has_those_of_the_parser() -> None:
     shown = {word for cell in first_cells for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", cell)}
     # -v and -q stand for their long forms, and these two explain themselves.
     assert shown == options - {"--verbose", "--quiet", "--help", "-h", "--version"}
+
+
+def test_the_architecture_page_lists_the_modules_that_there_are() -> None:
+    (tree,) = (lines for lines in blocks(ROOT / "docs" / "architecture.md") if "memmon_systemd/" in lines[0])
+    listed: set[str] = set()
+    folder = ""
+    for line in tree[1:]:
+        name = r"(\w+(?:, \w+)*)"
+        if found := re.match(r" {6}(\w+)/", line):
+            folder = f"{found[1]}/"
+        elif found := re.match(rf" {{6}}{name}(?: |$)", line):
+            folder, listed = "", listed | set(found[1].split(", "))
+        elif found := re.match(rf" {{8}}{name}(?: |$)", line):
+            listed |= {f"{folder}{module}" for module in found[1].split(", ")}
+    modules = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")}
+    assert listed == {module for module in modules if not module.endswith("/__init__")}
+
+
+PATH = re.compile(r"`([\w.@-]+(?:/[\w.@-]+)+/?)`")
+FOR_DEVELOPERS = [ROOT / page for page in ("CONTRIBUTING.md", "docs/architecture.md", "docs/testing.md")]
+
+
+@pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=name_of)
+def test_files_that_a_page_for_developers_names_exist(page: Path) -> None:
+    # Of the package a page may leave out its name, and .py.
+    named = [path for path in PATH.findall(page.read_text()) if not path.startswith("build/")]
+    places = {path: (ROOT / path, PACKAGE / path, PACKAGE / f"{path}.py") for path in named}
+    assert named
+    assert [path for path, found in places.items() if not any(place.exists() for place in found)] == []
 
 
 def test_the_picture_was_drawn_from_the_recorded_data() -> None:

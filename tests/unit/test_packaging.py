@@ -25,6 +25,13 @@ def test_the_debian_package_has_it(file: str) -> None:
     assert file in installed + (DEBIAN / "examples").read_text().splitlines()
 
 
+def test_the_debian_package_has_every_page_of_docs_and_no_source_of_its_picture() -> None:
+    # A directory is copied whole.
+    entries = [path for line in (DEBIAN / "docs").read_text().splitlines() for path in ROOT.glob(line)]
+    files = {file for path in entries for file in (path.rglob("*") if path.is_dir() else [path])}
+    assert files == set((ROOT / "docs").rglob("*.md"))
+
+
 @pytest.mark.parametrize("file", SHIPPED)
 def test_the_wheel_has_it(file: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -130,8 +130,9 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.usual = UnitState(b"first", NO_PROCESS, had_main=True, timeout_stop_s=20.0)
+        self.usual = UnitState(b"first", NO_PROCESS, had_main=True)
         self.states: dict[str, UnitState] = {}
+        self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
         self.stopped: set[str] = set()
@@ -161,6 +162,11 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return self.states.get(unit.name, self.usual)
+
+    def timeout_stop_s(self, unit: Unit) -> float | None:
+        if self.failure:
+            raise self.failure
+        return self.timeouts_stop_s.get(unit.name, 20.0)
 
     def restart_rules(self, service: Unit) -> RestartRules | None:
         if self.failure:

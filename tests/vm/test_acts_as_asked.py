@@ -1,11 +1,12 @@
 """Who gets the signal, when, how often, and what else --restart, --dry-run and --once do."""
 
+import re
 import subprocess
 
 import pytest
-from kit import Leaky, Monitor, Service, eventually, run, write_unit
+from kit import Leaky, Monitor, Service, eventually, run, waits_of, write_unit
 
-WITHIN, OVER, NOT_FOUND = 0, 3, 4
+WITHIN, FAILED, OVER, NOT_FOUND = 0, 1, 3, 4
 
 
 def once(*arguments: str) -> tuple[int, str]:
@@ -38,19 +39,56 @@ def test_kill_whom_chooses_main_process_control_process_or_all() -> None:
     run("systemctl", "stop", "three.service")
 
 
-def test_a_service_without_main_process_has_all_its_processes_signalled() -> None:
+def test_a_service_that_never_had_a_main_process_has_all_its_processes_signalled() -> None:
     left = Leaky("mainless")
     write_unit(
         "mainless.service",
-        f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{left.exec_line('child')} &'\n",
+        f"[Service]\nType=forking\nGuessMainPID=no\nExecStart=/bin/sh -c '{left.exec_line('child')} &'\n",
     )
     run("systemctl", "start", "mainless.service")
     eventually(lambda: left.said.count("started") == 2, "the processes are there")
     status, log = once("-m", "1", "-s", "USR1", "mainless.service")
-    assert status == OVER
+    assert status == OVER, log
     assert "sent SIGUSR1 to all processes (KillUnit)" in log
     eventually(lambda: sorted(left.who("SIGUSR1")) == sorted(left.who("started")), "both are signalled")
     run("systemctl", "stop", "mainless.service")
+
+
+@pytest.mark.parametrize("whom", ["", "--kill-whom=main"])
+def test_what_a_main_process_has_left_behind_is_not_signalled(whom: str) -> None:
+    left = Leaky("bystanders")
+    write_unit(
+        "bystanders.service",
+        f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{left.exec_line('child')} &'\n",
+    )
+    run("systemctl", "start", "bystanders.service")
+    eventually(lambda: left.said.count("started") == 2, "the processes are there")
+    status, log = once("-m", "1", "-s", "USR1", *whom.split(), "bystanders.service")
+    assert status == FAILED, log
+    assert "bystanders.service: not signalled: " in log
+    assert "pidfd" not in log
+    assert re.search("its main process has ended" if not whom else "No main process to kill", log), log
+    left.tell("name done")
+    assert "SIGUSR1" not in left.said
+    run("systemctl", "stop", "bystanders.service")
+
+
+def test_what_a_wrapper_leaves_behind_drains_in_peace() -> None:
+    """KillMode=process: the first signal ends the main process, and its child stays, above the threshold."""
+    main = Leaky("wrapper")
+    write_unit(
+        "wrapper.service",
+        f"[Service]\nExecStart={main.exec_line('child')}\nKillMode=process\nTimeoutStopSec=2\n",
+    )
+    run("systemctl", "start", "wrapper.service")
+    eventually(lambda: main.said.count("started") == 2, "the child is there")
+    main.tell("grow 40", "child")
+    with Monitor("-m", "30", "-i", "0.2", "--repeat", "0.5", "wrapper.service") as monitor:
+        monitor.wait_for("sent SIGTERM to the main process")
+        waits = waits_of(monitor.pid)
+        eventually(lambda: waits_of(monitor.pid) >= waits + 20, "it looks on")
+        assert len(main.who("SIGTERM")) == 1
+    run("systemctl", "kill", "--signal=KILL", "wrapper.service")
 
 
 def test_restart_asks_systemd_to_restart_the_unit_which_need_not_restart_itself() -> None:

@@ -13,7 +13,7 @@ def test_its_own_unit_is_refused() -> None:
     )
     assert done.returncode == 2
     (refused,) = done.stderr.splitlines()
-    assert re.match("memory-monitor: 'narcissus.service' .*memory-monitor itself", refused)
+    assert re.match("memory-monitor: 'narcissus.service' .*memory-monitor, an ancestor", refused)
 
 
 def test_a_glob_leaves_its_own_unit_out() -> None:

@@ -1,5 +1,6 @@
 """The Debian package: what it brings, and what its coming, its upgrade and its going do to what runs."""
 
+import gzip
 import re
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from kit import Service, journal, properties_of, property_of, run
 
 DEB = Path("/srv/memory-monitor.deb")
+DOCS = Path(__file__).parents[2] / "docs"
 SETTINGS = Path("/etc/memory-monitor/packaged.conf")
 WANTED = Path("/etc/systemd/system/packaged.service.wants/memory-monitor@packaged.service")
 MONITOR = "memory-monitor@packaged.service"
@@ -70,6 +72,17 @@ def test_it_brings_the_command_the_units_the_pages_and_the_completions() -> None
     assert run("dpkg", "--verify", "memory-monitor") == ""
     version = run("dpkg-query", "--show", "--showformat=${source:Upstream-Version}", "memory-monitor")
     assert run("memory-monitor", "--version") == f"memory-monitor {version}"
+
+
+def test_it_brings_every_page_of_docs_as_it_is() -> None:
+    pages = sorted(DOCS.rglob("*.md"))
+    assert len(pages) >= 10
+    for page in pages:
+        shipped = Path("/usr/share/doc/memory-monitor") / page.relative_to(DOCS)
+        # Those of more than 4 KiB are compressed, as Debian's policy has it.
+        compressed = shipped.with_name(f"{shipped.name}.gz")
+        text = gzip.decompress(compressed.read_bytes()) if compressed.exists() else shipped.read_bytes()
+        assert text == page.read_bytes(), page
 
 
 def test_nothing_is_enabled_by_it() -> None:

@@ -171,5 +171,5 @@ def test_while_nobody_can_say_whether_its_target_has_stopped_it_says_so_once(pai
         waits = waits_of(monitor.pid)
         # Once a second.
         eventually(lambda: waits_of(monitor.pid) >= waits + 5, "it asks several times")
-        assert len(monitor.lines_with("can't say whether answerless.service has stopped for good")) == 1
+        assert len(monitor.lines_with("can't tell whether answerless.service has stopped for good")) == 1
     monitor.wait_until_ended()

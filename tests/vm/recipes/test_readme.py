@@ -2,20 +2,29 @@
 
 from pathlib import Path
 
+from kit import run
 from recipes.page import Page, install, install_app
 from recipes.service import Recipe, assert_page_shows_this_run
 
 PAGE = Page("../README.md")
 APP = Path("/usr/bin/myapp")
 LEAK = Path("/srv/myapp/leak")
+# So the process is called myapp.
+RUNS_THE_WORKER = f"""\
+import runpy, sys
+sys.argv = ["myapp", "{LEAK}"]
+runpy.run_path("/srv/myapp/worker.py")
+"""
 
 
 def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
     install_app("worker.py", "/srv/myapp")
     LEAK.write_text("0")
-    APP.write_text(f"#!/bin/sh\nexec /usr/bin/python3 /srv/myapp/worker.py {LEAK}\n")
+    APP.write_text(f"#!/usr/bin/python3\n{RUNS_THE_WORKER}")
     APP.chmod(0o755)
     install(*PAGE.files)
+    run("systemctl", "enable", "--now", "myapp")
+    assert_page_shows_this_run(PAGE, "memory-monitor --check -m 90% myapp")
     myapp = Recipe("myapp")
     with myapp.running():
         before = myapp.main_process()
