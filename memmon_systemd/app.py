@@ -24,8 +24,6 @@ from memmon_systemd.output.stream import StreamSink
 from memmon_systemd.settings import Settings
 from memmon_systemd.sources import Machine, Sources
 
-_READY_PAUSE_S = 0.05
-"""The service manager's queue can be full for a moment; a READY that is lost would be a failed start."""
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -36,10 +34,11 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     """
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
-    report = Report(Log(sink, notifier, is_quiet=settings.verbosity < 0))
+    verbosity = settings.verbosity
+    report = Report(Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0))
     if notifier.problem is not None:
         report.warn.not_notifying(notifier.problem)
-    _allow_many_descriptors()
+    _allow_many_descriptors(report)
     machine = Machine(settings, environ)
     if settings.check:
         from memmon_systemd.check.command import check
@@ -58,8 +57,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     monitor.look_around()
     _stop_on_signals(monitor, context.poller)
     reserve = _lock(settings, monitor, sources, context, sink)
-    while not notifier.ready(report.last_sentence) and not monitor.stopping:
-        context.poller.wait(_READY_PAUSE_S, time.monotonic)
+    notifier.ready()
     monitor.run()
     notifier.stopping("stopping")
     report.stopped(monitor.why_stopped)
@@ -135,9 +133,12 @@ def _pipe() -> Sequence[int]:
     return ends
 
 
-def _allow_many_descriptors() -> None:
+def _allow_many_descriptors(report: Report) -> None:
     """A process holds two descriptors, a unit four; the usual soft limit is 1,024."""
     if sys.platform == "linux":
         from memmon_systemd.linux import proc
 
-        proc.raise_descriptor_limit()
+        try:
+            proc.raise_descriptor_limit()
+        except OSError as error:
+            report.warn.few_descriptors(str(error))

@@ -39,6 +39,11 @@ def format_bytes(size_bytes: int) -> str:
     return f"{tenths // 10}.{tenths % 10} {letter}iB"
 
 
+def percent(part: int, whole: int) -> int:
+    """How many whole percent of `whole` it is; a part of nothing is all of it (MemoryMax=0)."""
+    return 100 * part // whole if whole else 100
+
+
 def format_seconds(time_s: float) -> str:
     """A time for a log line, rounded to what is worth reading: "500 ms", "2 s", "1 min 30 s"."""
     if 0 < time_s < 0.0009995:

@@ -54,27 +54,9 @@ class Names:
     def meanings(self) -> Iterator[Meaning]:
         """What each name stands for, and why; UsageError, StartError."""
         for name in dict.fromkeys(self._settings.names):
-            meaning = self._meaning(name)
+            meaning = meaning_of(name, self._settings.name_kind, self._is_loaded)
             check_options(self._settings, meaning)
             yield meaning
-
-    def _meaning(self, name: str) -> Meaning:
-        kind = self._settings.name_kind
-        has_suffix = name.endswith(cgroup.UNIT_SUFFIXES)
-        if kind in (NameKind.PROCESS, NameKind.OWNER):
-            return Meaning(name, name, kind, f"--as {kind.value}")
-        if name.endswith(_OTHER_SUFFIXES):
-            raise UsageError(f"'{name}' has no processes: name a {', '.join(cgroup.UNIT_SUFFIXES)}")
-        unit = name if has_suffix else f"{name}.service"
-        if kind is NameKind.UNIT:
-            return Meaning(name, unit, NameKind.UNIT, "--as unit")
-        if _GLOB.search(name):
-            return Meaning(name, unit, NameKind.UNIT, "a glob of units")
-        if has_suffix:
-            return Meaning(name, unit, NameKind.UNIT, f"its name ends in .{name.rpartition('.')[2]}")
-        if is_unit_name(unit) and self._is_loaded(unit):
-            return Meaning(name, unit, NameKind.UNIT, "a unit of that name is loaded")
-        return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
 
     def _is_loaded(self, unit: str) -> bool:
         """Whether the service manager, where one runs, has such a unit."""
@@ -96,6 +78,25 @@ class Names:
     def _guess(self, unit: str, error: Exception) -> bool:
         self._report.warn.name_guessed(unit.removesuffix(".service"), unit, str(error))
         return False
+
+
+def meaning_of(name: str, kind: NameKind, is_loaded: Callable[[str], bool]) -> Meaning:
+    """What a name stands for where `kind` is `--as`; UsageError. `is_loaded` says whether there is a unit."""
+    has_suffix = name.endswith(cgroup.UNIT_SUFFIXES)
+    if kind in (NameKind.PROCESS, NameKind.OWNER):
+        return Meaning(name, name, kind, f"--as {kind.value}")
+    if name.endswith(_OTHER_SUFFIXES):
+        raise UsageError(f"'{name}' has no processes: name a {', '.join(cgroup.UNIT_SUFFIXES)}")
+    unit = name if has_suffix else f"{name}.service"
+    if kind is NameKind.UNIT:
+        return Meaning(name, unit, NameKind.UNIT, "--as unit")
+    if _GLOB.search(name):
+        return Meaning(name, unit, NameKind.UNIT, "a glob of units")
+    if has_suffix:
+        return Meaning(name, unit, NameKind.UNIT, f"its name ends in .{name.rpartition('.')[2]}")
+    if is_unit_name(unit) and is_loaded(unit):
+        return Meaning(name, unit, NameKind.UNIT, "a unit of that name is loaded")
+    return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
 
 
 def is_unit_name(name: str) -> bool:

@@ -1,25 +1,26 @@
-"""`--check`: looks at the targets and at the machine, says what is wrong, acts on nothing.
+"""`--check`: reads the units or processes and the machine, says what is wrong, changes nothing.
 
 The only entry point of this folder: nothing that runs imports it.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from memmon_systemd.check import rules_memory as checkmemory
-from memmon_systemd.check import rules_restart as checkrules
-from memmon_systemd.check import rules_rights as checkrights
-from memmon_systemd.check.facts import Case, Checked, Finding, Level, Missing, Resolved, Target
+from memmon_systemd.check import rules_memory, rules_restart, rules_rights
+from memmon_systemd.check.facts import Case, Subject
+from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
-from memmon_systemd.check.read_machine import RunningMonitor, read_machine, running_monitors
-from memmon_systemd.check.read_process import find_pids, read_process_target
-from memmon_systemd.check.read_unit import read_unit_target
+from memmon_systemd.check.nearest import nearest
+from memmon_systemd.check.patience import Patience
+from memmon_systemd.check.read_machine import read_machine
+from memmon_systemd.check.read_monitors import MonitorReader
+from memmon_systemd.check.read_process import ProcessReader
+from memmon_systemd.check.read_unit import UnitReader, process_name
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import known_units, matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
@@ -29,21 +30,23 @@ from memmon_systemd.names import Meaning, Names
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.units.watch import UNTOUCHABLE
 
 _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
-    *checkrules.RULES,
-    *checkrights.RULES,
-    *checkmemory.RULES,
+    *rules_restart.RULES,
+    *rules_rights.RULES,
+    *rules_memory.RULES,
 )
 _ORDER: Final = tuple(Level)
-_NEAREST: Final = 3
+_KINDS: Final[Mapping[NameKind, Kind]] = {
+    NameKind.UNIT: Kind.UNIT,
+    NameKind.PROCESS: Kind.PROCESS,
+    NameKind.OWNER: Kind.OWNER,
+}
 
 
 def judge(case: Case) -> tuple[Finding, ...]:
-    """All findings of a target, the worst first."""
+    """All findings, the worst first."""
     found = [finding for rule in _RULES if (finding := rule(case))]
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
@@ -68,145 +71,111 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
 
 
 def exit_status(resolved: Sequence[Resolved]) -> int:
-    """4 where a name stands for nothing, 3 where there are errors or warnings, else 0."""
+    """4 where a name matches nothing, 3 where there are errors or warnings, else 0."""
     if any(one.missing for one in resolved):
         return EXIT_NOT_FOUND
-    found = (finding for one in resolved for checked in one.targets for finding in checked.findings)
+    found = (finding for one in resolved for checked in one.checked for finding in checked.findings)
     return EXIT_FOUND if any(finding.level is not Level.NOTE for finding in found) else EXIT_OK
 
 
 class _Checker:
-    """Reads what a meaning stands for, and judges it."""
+    """Reads what a name means, and judges it."""
 
     def __init__(self, settings: Settings, machine: Machine, report: Report) -> None:
         self.facts = read_machine()
         self._settings = settings
         self._machine = machine
         self._report = report
+        self._patience = Patience()
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, self._patience)
 
     def resolve(self, meaning: Meaning) -> Resolved:
-        """What a name stands for, and what is to be said of it."""
+        """What a name matches, and what is to be said of it."""
         if meaning.kind is NameKind.UNIT:
-            targets, why = self._units(meaning)
+            subjects, why = self._units(meaning)
         elif meaning.kind is NameKind.OWNER:
-            targets = self._owners(meaning.name)
-            why = "no process that belongs to a unit has a name that begins so"
+            subjects = self._owners(meaning.name)
+            why = "no process of a unit has a name that starts with it"
         else:
             pids = self._pids(meaning.name)
-            targets = [target for pid in pids if (target := self._process(pid))]
-            why = "no process has a name that begins so"
+            subjects = [subject for pid in pids if (subject := self._processes.read(pid))]
+            why = "no process has a name that starts with it"
             if self._settings.name_kind is NameKind.AUTO:
                 why = f"{meaning.why}, and {why}"
-        missing = None if targets else Missing(meaning.asked, why, self._nearest(meaning))
-        cases = (Case(self._settings.target, self._settings.user, self.facts, target) for target in targets)
-        checked = tuple(Checked(case, judge(case)) for case in cases)
-        kind = "glob" if meaning.is_glob else meaning.kind.value
+        missing = None if subjects else Missing(meaning.asked, why, self._nearest(meaning))
+        checked = tuple(Checked(case, judge(case)) for case in map(self._case, subjects))
+        kind = Kind.GLOB if meaning.is_glob else _KINDS[meaning.kind]
         return Resolved(meaning.asked, kind, meaning.why, checked, missing)
 
-    def _units(self, meaning: Meaning) -> tuple[list[Target], str]:
-        """The units that a name stands for; if none, why."""
-        if not meaning.is_glob:
-            target = self._unit(self._machine.unit(meaning.name)[0])
-            if target.properties is None or target.properties.load_state == "not-found":
-                return [], f"there is no unit {meaning.name}"
-            return [target], ""
-        systemd = self._machine.connect()
-        names = matching_units(systemd.manager, meaning.name)
-        named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
-        return self._touchable(systemd, named), f"no loaded unit matches {meaning.name}"
+    def _case(self, subject: Subject) -> Case:
+        return Case(self._settings.target, self._settings.user, self.facts, subject)
 
-    def _touchable(self, systemd: Systemd, names: Iterable[str]) -> list[Target]:
-        """Units without those that can't be monitored from here, which are said."""
-        targets: list[Target] = []
+    def _units(self, meaning: Meaning) -> tuple[list[Subject], str]:
+        """The units that a name means; if none, why."""
+        if not meaning.is_glob:
+            subject = self._unit_reader.read(self._machine.unit(meaning.name)[0])
+            if subject.properties is None or subject.properties.load_state == "not-found":
+                return [], f"there is no unit {meaning.name}"
+            return [subject], ""
+        names = matching_units(self._machine.connect().manager, meaning.name)
+        named = (name for name in names if name.endswith(cgroup.UNIT_SUFFIXES))
+        return self._touchable(named), f"no loaded unit matches {meaning.name}"
+
+    def _touchable(self, names: Iterable[str]) -> list[Subject]:
+        """Units without those that can't be monitored from here, which are logged."""
+        subjects: list[Subject] = []
         for name in names:
-            if name in systemd.untouchable:
+            if name in self._machine.connect().untouchable:
                 self._report.warn.unit_skipped(name, UNTOUCHABLE)
             else:
-                targets.append(self._unit(name))
-        return targets
+                subjects.append(self._unit_reader.read(name))
+        return subjects
 
     def _pids(self, prefix: str) -> list[int]:
-        """Processes without those that are never signalled, which are said."""
-        found = find_pids(prefix, self._machine.table)
+        """Processes without those that are never signalled, which are logged."""
+        found = self._processes.find(prefix)
         untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn.process_skipped(pid)
         return [pid for pid in found if pid not in untouchable]
 
-    @cached_property
-    def _monitors(self) -> list[RunningMonitor]:
-        """Read when the first target is: by then it is known whether there is a service manager."""
-        return running_monitors(self._is_loaded) if sys.platform == "linux" else []
-
-    def _is_loaded(self, unit: str) -> bool:
-        """Whether there is such a unit, as far as a service manager is asked at all."""
-        try:
-            systemd = self._machine.systemd
-            return systemd is not None and systemd.manager.load(unit)[1] == LOADED
-        except BusError:
-            return False  # What can't be a unit's name.
-
-    def _owners(self, prefix: str) -> list[Target]:
+    def _owners(self, prefix: str) -> list[Subject]:
         """The units that processes of a name belong to."""
         systemd = self._machine.connect()
         groups = (cgroup.control_group_of(pid) or "" for pid in self._pids(prefix))
         owners = (units[-1] for group in groups if (units := cgroup.units_of(group, systemd.top_group)))
-        return self._touchable(systemd, dict.fromkeys(name for name in owners if not name.endswith(".slice")))
+        return self._touchable(dict.fromkeys(name for name in owners if not name.endswith(".slice")))
 
-    def _unit(self, name: str) -> Target:
-        systemd = self._machine.connect()
-        return read_unit_target(
-            name, self._settings, systemd.manager, systemd.hierarchy, self.facts, self._monitors
+    @cached_property
+    def _unit_reader(self) -> UnitReader:
+        return UnitReader(self._settings, self._machine.connect(), self.facts, self._monitors)
+
+    @cached_property
+    def _processes(self) -> ProcessReader:
+        return ProcessReader(
+            self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors, self._patience
         )
 
     @cached_property
-    def _manager_of_processes(self) -> Manager | None:
-        """Who can tell what a process belongs to; None where no service manager runs, or none answers."""
+    def _systemd_if_any(self) -> Systemd | None:
+        """The service manager; None where none runs, or none answers, which is logged."""
         try:
-            return self._machine.manager_if_any()
+            self._machine.manager_if_any()
         except (StartError, UsageError) as error:
             self._report.warn.systemd_unavailable(str(error))
-            return None
-
-    def _process(self, pid: int) -> Target | None:
-        machine = self._machine
-        manager = self._manager_of_processes
-        return read_process_target(
-            pid,
-            self._settings,
-            machine.table,
-            self.facts,
-            machine.hierarchy,
-            manager,
-            self._monitors,
-        )
+        return self._machine.systemd
 
     def _nearest(self, meaning: Meaning) -> tuple[str, ...]:
-        """The names that there are and that look most like the one that was given."""
-        asked = meaning.asked
-        suffixes: tuple[str, ...] = cgroup.UNIT_SUFFIXES
-        if asked.endswith(suffixes):
-            asked, dot, suffix = asked.rpartition(".")
-            suffixes = (dot + suffix,)
-        names: dict[str, str] = {}
-        if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._machine.systemd is not None:
-            for unit in known_units(self._machine.systemd.manager):
-                if unit.endswith(suffixes):
-                    names.setdefault(unit.rpartition(".")[0], unit)
+        """Names that there are, and that look like one that matches nothing."""
+        units: Iterable[str] = ()
+        processes: Iterable[str] = ()
+        if self._settings.name_kind in (NameKind.AUTO, NameKind.UNIT) and self._systemd_if_any is not None:
+            units = known_units(self._systemd_if_any.manager)
         if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
-            names = {name: name for name in _process_names()} | names
-        close = difflib.get_close_matches(asked, names, n=_NEAREST, cutoff=0.6)
-        return tuple(names[name] for name in close)
-
-
-def _process_names() -> set[str]:
-    found: set[str] = set()
-    for pid in proc.pids():
-        try:
-            found.add(proc.read_stat(pid).comm.decode(errors="backslashreplace"))
-        except OSError:
-            continue  # It has ended.
-    return found
+            untouchable = self._machine.table.ancestors()
+            pids = (pid for pid in proc.pids() if pid not in untouchable)
+            processes = {name for pid in pids if (name := process_name(pid)) is not None}
+        return nearest(meaning.asked, units, processes)
 
 
 def _print(text: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from memmon_systemd import __version__
-from memmon_systemd.check.facts import Case, Checked, Finding, Machine, Missing, Remedy, Resolved
+from memmon_systemd.check.facts import Case, Machine
+from memmon_systemd.check.findings import Checked, Finding, Missing, Remedy, Resolved
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom, Settings
 
@@ -49,10 +50,10 @@ def _settings(settings: Settings) -> Object:
 def _name(one: Resolved) -> Object:
     return {
         "name": one.name,
-        "kind": one.kind,
+        "kind": one.kind.value,
         "why": one.why,
         "missing": _missing(one.missing),
-        "targets": [_target(checked) for checked in one.targets],
+        "targets": [_subject(checked) for checked in one.checked],
     }
 
 
@@ -60,23 +61,23 @@ def _missing(missing: Missing | None) -> Object | None:
     return None if missing is None else {"why": missing.why, "nearest": list(missing.nearest)}
 
 
-def _target(checked: Checked) -> Object:
+def _subject(checked: Checked) -> Object:
     case = checked.case
-    target = case.target
-    properties = target.properties
+    subject = case.subject
+    properties = subject.properties
     return {
-        "name": target.name,
-        "unit": target.unit or None,
+        "name": subject.name,
+        "unit": subject.unit,
         "active_state": properties.active_state if properties else None,
         "sub_state": properties.sub_state if properties else None,
-        "limit_bytes": target.limit_bytes,
-        "metric": target.metric.value,
+        "limit_bytes": subject.threshold_bytes,
+        "metric": subject.metric.value,
         "usage_bytes": case.usage_bytes,
-        "readings_bytes": dict(target.readings),
-        "memory_max_bytes": target.maximum.size_bytes if target.maximum else None,
-        "memory_high_bytes": target.high.size_bytes if target.high else None,
+        "readings_bytes": dict(subject.readings),
+        "memory_max_bytes": subject.maximum.size_bytes if subject.maximum else None,
+        "memory_high_bytes": subject.high.size_bytes if subject.high else None,
         "action": _action(case),
-        "may_signal": {"by_systemd": target.rights.by_systemd, "directly": target.rights.directly},
+        "may_signal": {"by_systemd": subject.rights.by_systemd, "directly": subject.rights.directly},
         "findings": [_finding(finding) for finding in checked.findings],
     }
 
@@ -84,15 +85,20 @@ def _target(checked: Checked) -> Object:
 def _action(case: Case) -> Object:
     if case.settings.restart:
         return {"what": "restart", "signal": None, "whom": None, "pids": []}
-    target = case.target
-    pids = list(target.pids)
-    if not target.is_process and case.whom is not KillWhom.ALL:
-        service = target.service
-        of_whom = {KillWhom.MAIN: service.main_pid, KillWhom.CONTROL: service.control_pid} if service else {}
-        pid = 0 if case.whom is None else of_whom.get(case.whom, 0)
-        pids = [pid] if pid else []
-    whom = "process" if target.is_process else case.whom and case.whom.value
-    return {"what": "signal", "signal": signal_name(case.settings.signal_number), "whom": whom, "pids": pids}
+    whom = "process" if case.subject.is_process else case.whom and case.whom.value
+    name = signal_name(case.settings.signal_number)
+    return {"what": "signal", "signal": name, "whom": whom, "pids": _recipients(case)}
+
+
+def _recipients(case: Case) -> list[int]:
+    """The processes that would be signalled now."""
+    service = case.subject.service
+    if case.subject.is_process or case.whom is KillWhom.ALL:
+        return list(case.subject.pids)
+    if service is None or case.whom is None:
+        return []
+    pid = service.main_pid if case.whom is KillWhom.MAIN else service.control_pid
+    return [pid] if pid else []
 
 
 def _finding(finding: Finding) -> Object:
@@ -106,8 +112,8 @@ def _finding(finding: Finding) -> Object:
 
 def _remedy(remedy: Remedy) -> Object:
     return {
-        "command": remedy.command or None,
+        "command": remedy.command,
         "lines": list(remedy.lines),
-        "option": remedy.option or None,
-        "advice": remedy.advice or None,
+        "option": remedy.option,
+        "advice": remedy.advice,
     }

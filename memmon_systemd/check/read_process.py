@@ -1,111 +1,130 @@
-"""What `--check` reads of the processes whose name begins with a prefix."""
+"""What `--check` reads of the processes whose name starts with a prefix."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
-from memmon_systemd.check.facts import SWAP, Machine, Rights, Target
-from memmon_systemd.check.read_machine import RunningMonitor, others
+from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
+from memmon_systemd.check.patience import Patience
+from memmon_systemd.check.read_limits import bounds_of_group
+from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
-from memmon_systemd.check.read_unit import may_signal_directly, tightest_bound
+from memmon_systemd.check.read_unit import may_signal_directly
 from memmon_systemd.check.unit_properties import read_unit
+from memmon_systemd.errors import StartError
 from memmon_systemd.linux import cgroup
-from memmon_systemd.linux.cgroup import Hierarchy
-from memmon_systemd.processes.table import Process, ProcessTable
+from memmon_systemd.processes.table import Process
 from memmon_systemd.settings import Metric, Settings
+from memmon_systemd.sources import Machine as Connections
+from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import Manager
+
+_SEARCH_S: Final = 10.0
+"""A search among 5,000 processes takes a second on an emulated machine."""
 
 
-def find_pids(prefix: str, table: ProcessTable) -> list[int]:
-    """The processes whose name begins so; OSError where they can't be listed."""
-    finder = table.finder(os.fsencode(prefix), 1.0)
-    try:
-        return sorted(finder.find(0.0))
-    finally:
-        finder.close()
+class ProcessReader:
+    """Finds and reads processes."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        connections: Connections,
+        systemd: Systemd | None,
+        machine: Machine,
+        monitors: MonitorReader,
+        patience: Patience,
+    ) -> None:
+        """Without `systemd`, what is known of a unit is its name."""
+        self._settings = settings
+        self._table = connections.table
+        self._hierarchy = connections.hierarchy
+        self._systemd = systemd
+        self._machine = machine
+        self._monitors = monitors
+        self._patience = patience
 
-def read_process_target(
-    pid: int,
-    settings: Settings,
-    table: ProcessTable,
-    machine: Machine,
-    hierarchy: Hierarchy | None,
-    manager: Manager | None,
-    monitors: Sequence[RunningMonitor],
-) -> Target | None:
-    """Everything about a process; None where it has ended. Without `manager` its unit stays unknown."""
-    try:
-        process = table.open(pid)
-    except OSError:
-        return None
-    try:
-        return _read(process, settings, machine, hierarchy, manager, monitors)
-    finally:
-        process.close()
-
-
-def _read(
-    process: Process,
-    settings: Settings,
-    machine: Machine,
-    hierarchy: Hierarchy | None,
-    manager: Manager | None,
-    monitors: Sequence[RunningMonitor],
-) -> Target:
-    pid = process.pid
-    group = cgroup.control_group_of(pid)
-    maximum = tightest_bound(hierarchy, group, "memory.max") if hierarchy and group else None
-    swap_maximum = tightest_bound(hierarchy, group, "memory.swap.max") if hierarchy and group else None
-    whole_bytes = min(maximum.size_bytes if maximum else machine.physical_bytes, machine.physical_bytes)
-    target = Target(
-        name=f"{process.name}[{pid}]",
-        limit_bytes=settings.target.threshold.threshold_bytes(whole_bytes),
-        metric=settings.target.metric or Metric.RSS,
-        unit=unit_of_group(group or ""),
-        is_process=True,
-        pids=(pid,),
-        main_name=process.name,
-        disposition=disposition(pid, settings.target.signal_number),
-        maximum=maximum if maximum and maximum.size_bytes <= machine.physical_bytes else None,
-        swap_max_bytes=swap_maximum.size_bytes if swap_maximum else None,
-        rights=Rights(directly=may_signal_directly((pid,))),
-        monitors=others(monitors, "", pid, settings.user),
-    )
-    return _with_readings(_with_unit(target, pid, manager), process)
-
-
-def unit_of_group(group: str) -> str:
-    """The innermost unit of a control group; "" where there is none."""
-    units = [unit for part in group.split("/") if (unit := cgroup.unit_of(part))]
-    return units[-1] if units else ""
-
-
-def _with_unit(target: Target, pid: int, manager: Manager | None) -> Target:
-    """The properties of the service that it belongs to, where that is one of `manager`'s."""
-    if manager is None or not target.unit.endswith(".service"):
-        return target
-    try:
-        properties = read_unit(manager, manager.unit(target.unit))
-    except BusError:
-        return target  # Another manager's, for example a user's: this one doesn't know it.
-    main_pid = properties.service.main_pid if properties.service else 0
-    return replace(target, properties=properties, is_main=main_pid == pid)
-
-
-def _with_readings(target: Target, process: Process) -> Target:
-    try:
-        readings = {Metric.RSS.value: process.rss_bytes()}
-    except OSError as error:
-        return replace(target, trouble=str(error))
-    trouble = ""
-    for metric, read in ((Metric.PSS.value, process.pss_bytes), (SWAP, process.swap_bytes)):
+    def find(self, prefix: str) -> list[int]:
+        """The processes whose name starts with it; StartError or OSError where they can't be listed."""
+        finder = self._table.finder(os.fsencode(prefix), 1.0)
         try:
-            readings[metric] = read()
+            return sorted(self._patience.read(lambda: finder.find(0.0), _SEARCH_S))
+        except TimeoutError as error:
+            raise StartError(f"'{prefix}': processes can't be listed: {error.strerror}") from None
+        finally:
+            finder.close()
+
+    def read(self, pid: int) -> Subject | None:
+        """Everything about a process; None where it has ended."""
+        try:
+            process = self._table.open(pid)
+        except OSError:
+            return None
+        try:
+            return self._with_readings(self._with_unit(self._subject(process)), process)
+        finally:
+            process.close()
+
+    def _subject(self, process: Process) -> Subject:
+        pid, asked, machine = process.pid, self._settings.target, self._machine
+        group, top_group = cgroup.control_group_of(pid), self._systemd.top_group if self._systemd else ""
+        bounds = bounds_of_group(self._hierarchy, top_group, group)
+        whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
+        return Subject(
+            name=f"{process.name}[{pid}]",
+            threshold_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
+            metric=asked.metric or Metric.RSS,
+            is_process=True,
+            pids=(pid,),
+            main_name=process.name,
+            disposition=disposition(pid, asked.signal_number),
+            maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
+            swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
+            trouble=bounds.trouble,
+            rights=Rights(directly=may_signal_directly((pid,))),
+            monitors=self._monitors.of(None, pid),
+        )
+
+    def _with_unit(self, subject: Subject) -> Subject:
+        """The unit that it belongs to, and the properties of one that the service manager knows."""
+        (pid,) = subject.pids
+        group = cgroup.control_group_of(pid) or ""
+        systemd = self._systemd
+        units = cgroup.units_of(group, systemd.top_group) if systemd is not None else ()
+        if systemd is None or not units:
+            return replace(subject, unit=_last(cgroup.units_of(group, "")))
+        subject = replace(subject, unit=units[-1])
+        if not units[-1].endswith(".service"):
+            return subject
+        try:
+            properties = read_unit(systemd.manager, systemd.manager.unit(units[-1]))
+        except BusError:
+            return subject  # It has been unloaded meanwhile.
+        main_pid = properties.service.main_pid if properties.service else 0
+        return replace(subject, properties=properties, is_main=main_pid == pid)
+
+    def _with_readings(self, subject: Subject, process: Process) -> Subject:
+        try:
+            readings = {Metric.RSS.value: process.rss_bytes()}
         except OSError as error:
-            # Not every system counts these, nor shows another user's: it matters where it is asked for.
-            trouble = f"{metric}: {error.strerror}" if metric == target.metric.value else trouble
-    return replace(target, readings=readings, trouble=trouble)
+            return replace(subject, trouble=str(error))
+        trouble = subject.trouble
+        reads: tuple[tuple[str, Callable[[], int]], ...] = (
+            (Metric.PSS.value, lambda: self._patience.read(process.pss_bytes)),
+            (SWAP, process.swap_bytes),
+        )
+        for metric, read in reads:
+            try:
+                readings[metric] = read()
+            except OSError as error:
+                # Not every system counts these, nor shows another user's: it matters where it is asked for.
+                if metric == subject.metric.value:
+                    trouble = f"{metric}: {error.strerror}"
+        return replace(subject, readings=readings, trouble=trouble)
+
+
+def _last(units: tuple[str, ...]) -> str | None:
+    return units[-1] if units else None

@@ -12,7 +12,8 @@ _MOST_BYTES = 65536
 def disposition(pid: int, signal_number: int) -> Disposition:
     """What process `pid` does with a signal; UNKNOWN where there is none, or its file can't be read."""
     try:
-        lines = proc.read(f"/proc/{pid}/status", _MOST_BYTES).splitlines()
+        # splitlines() would also break at "\r", which names may hold.
+        lines = proc.read(f"/proc/{pid}/status", _MOST_BYTES).split(b"\n")
     except OSError:
         return Disposition.UNKNOWN
     masks = dict(

@@ -1,66 +1,72 @@
-"""What `--check` judges of who may signal a target, and who else does: pure, from facts to findings."""
+"""What `--check` judges of who may signal it, and who else does: pure, from facts to findings."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from memmon_systemd.check.facts import Case, Finding, Id, Level, Remedy
+from memmon_systemd.check.facts import Case
+from memmon_systemd.check.findings import Finding, Id, Level, Remedy
+from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT
-
-_POLKIT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
+from memmon_systemd.systemd.manager import POLKIT_HINT
 
 
 def rights(case: Case) -> Finding | None:
-    """Whether the target may be signalled at all, and by both ways."""
-    target, given = case.target, case.target.rights
-    if not target.is_running:
+    """Whether it may be signalled: a unit by systemd, whose answer is final, and directly if none comes."""
+    given = case.subject.rights
+    if not case.subject.is_running:
         return None
-    name = "a restart" if case.settings.restart else signal_name(case.settings.signal_number)
-    if target.is_process:
+    name = signal_name(case.settings.signal_number)
+    if case.subject.is_process:
         if given.directly is False:
-            text = f"this user may not send it {name}"
+            text = f"this user cannot send it {name}"
             return Finding(Id.NOT_PERMITTED, Level.ERROR, text, Remedy(advice=NOT_PERMITTED_HINT))
         return None
-    help_it = Remedy(advice=_POLKIT)
+    what = "restart it" if case.settings.restart else f"send it {name}"
     if given.by_systemd is None:
-        text = f"whether systemd lets this user ask for {name} can't be told without doing it"
-        return Finding(Id.RIGHTS_UNKNOWN, Level.NOTE, text, help_it)
-    if not given.by_systemd and not given.directly:
-        text = f"this user may not have {name} sent to it, neither by systemd nor directly"
-        return Finding(Id.NOT_PERMITTED, Level.ERROR, text, help_it)
+        text = f"whether systemd permits this user to {what} can't be found out without doing it"
+        return Finding(Id.RIGHTS_UNKNOWN, Level.NOTE, text, Remedy(advice=POLKIT_HINT))
     if not given.by_systemd:
-        text = f"systemd doesn't let this user signal it: {name} goes directly, by pidfd, only"
-        return Finding(Id.BY_PIDFD_ONLY, Level.WARNING, text, help_it)
+        text = f"systemd doesn't permit this user to {what}"
+        return Finding(Id.NOT_PERMITTED, Level.ERROR, text, Remedy(advice=POLKIT_HINT))
     if given.directly is False and not case.settings.restart:
-        text = f"this user may not signal it directly: where systemd doesn't answer, no {name} is sent"
-        return Finding(Id.NO_DIRECT_SIGNAL, Level.NOTE, text, Remedy(advice="run as root, or with CAP_KILL"))
+        text = f"this user cannot send it {name} directly: if systemd doesn't answer, it isn't signalled"
+        return Finding(Id.NO_DIRECT_SIGNAL, Level.NOTE, text, Remedy(advice=NOT_PERMITTED_HINT))
     return None
 
 
 def hidepid(case: Case) -> Finding | None:
     """/proc hides the processes of others."""
-    if not case.machine.hidepid:
+    if case.machine.hidepid is None:
         return None
-    text = f"/proc is mounted with {case.machine.hidepid}: this user doesn't see other users' processes"
-    if case.target.is_process:
-        level = Level.WARNING
-        text += " of that name"
-    else:
-        level = Level.NOTE
-        text += ", so these get no signal where systemd doesn't answer"
-    return Finding(Id.HIDEPID, level, text, Remedy("mount -o remount,hidepid=0 /proc"))
+    hidden = f"/proc is mounted with {case.machine.hidepid}: this user can't see other users' processes"
+    way = Remedy("mount -o remount,hidepid=0 /proc")
+    if case.subject.is_process:
+        return Finding(Id.HIDEPID, Level.WARNING, f"{hidden} of that name", way)
+    text = f"{hidden}, so they aren't signalled if systemd doesn't answer"
+    return Finding(Id.HIDEPID, Level.NOTE, text, way)
 
 
 def already_monitored(case: Case) -> Finding | None:
     """Two monitors would both signal it."""
-    if not case.target.monitors:
+    if not case.subject.monitors.known:
         return None
-    other = case.target.monitors[0]
-    who = f"process {other.pid}" + (f" of {other.unit}" if other.unit else "")
-    text = f"another memory-monitor looks after it already ({who}): both would signal it"
-    stop = f"systemctl stop {other.unit}" if other.unit.endswith(".service") else f"kill {other.pid}"
+    other = case.subject.monitors.known[0]
+    who = f"process {other.pid}" + (f" of {other.unit}" if other.unit is not None else "")
+    text = f"another memory-monitor already monitors it ({who}): both would signal it"
+    stop = systemctl(case, "stop", other.unit) if other.unit is not None else f"kill {other.pid}"
     return Finding(Id.ALREADY_MONITORED, Level.WARNING, text, Remedy(stop))
 
 
-RULES: Final = (rights, hidepid, already_monitored)
+def monitors_unknown(case: Case) -> Finding | None:
+    """There may be another monitor."""
+    unread = case.subject.monitors.unread
+    if not unread:
+        return None
+    more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+    text = f"{unread[0]}{more}: its command line can't be read, so it may be another memory-monitor"
+    return Finding(Id.MONITORS_UNKNOWN, Level.NOTE, text)
+
+
+RULES: Final = (rights, hidepid, already_monitored, monitors_unknown)

@@ -1,21 +1,32 @@
-"""How `--check` says what it found: lines of 80 columns, without colours."""
+"""The report of `--check` for a terminal: lines of 80 columns, without colours.
+
+Processes call themselves what they like: every line that is returned here has gone through `one_line`.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from memmon_systemd.check.facts import SWAP, Case, Checked, Finding, Level, Missing, Remedy, Resolved
+from memmon_systemd.check.facts import SWAP, Case
+from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Remedy, Resolved
 from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
 from memmon_systemd.settings import KillWhom
 
 _COLUMNS: Final = 80
-_LABEL: Final = 10
+_LABEL: Final = 13
 _BAR: Final = 30
 _SHORT_BAR: Final = 12
 _MOST_PROCESSES: Final = 20
+_LONGEST_NAME: Final = 30
 _LEVEL: Final = 9
+_NOUNS: Final[Mapping[Kind, tuple[str, str]]] = {
+    Kind.UNIT: ("unit", "units"),
+    Kind.GLOB: ("unit", "units"),
+    Kind.PROCESS: ("process", "processes"),
+    Kind.OWNER: ("unit", "units"),
+}
 
 
 def as_text(resolved: Sequence[Resolved]) -> str:
@@ -24,158 +35,162 @@ def as_text(resolved: Sequence[Resolved]) -> str:
     for one in resolved:
         if one.missing is None:
             lines += [*_name(one), ""]
-    if any(one.targets for one in resolved):
+    if any(one.checked for one in resolved):
         lines.append(_summary([finding for one in resolved for finding in _said(one)]))
     return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def missing_line(missing: Missing) -> str:
-    """Why a name stands for nothing, and what there is."""
-    nearest = f"; nearest: {', '.join(missing.nearest)}" if missing.nearest else ""
-    return f"'{missing.name}': {missing.why}{nearest}"
+    """Why a name matches nothing, and what there is."""
+    nearest = f"; did you mean {' or '.join(missing.nearest)}?" if missing.nearest else ""
+    return one_line(f"'{missing.name}': {missing.why}{nearest}")
 
 
 def _name(one: Resolved) -> Iterator[str]:
-    """A NAME with all that it stands for."""
-    if one.kind != "unit":
-        what = "process" if one.kind == "process" else "unit"
-        several = {"process": "processes", "unit": "units"}[what] if len(one.targets) > 1 else what
-        yield from _wrapped(f"{one.name}: {len(one.targets)} {several} ({one.why})", "")
-    if one.kind == "process":
-        yield from _processes(one.targets)
-        yield from _findings(one.targets)
+    """A NAME with all that it matches."""
+    if one.kind is not Kind.UNIT:
+        noun = _NOUNS[one.kind][len(one.checked) > 1]
+        yield from _wrapped(f"{one.name}: {len(one.checked)} {noun} ({one.why})", "")
+    if one.kind is Kind.PROCESS:
+        yield from _processes(one.checked)
+        yield from _findings(one.checked)
         return
-    for place, checked in enumerate(one.targets):
-        target = checked.case.target
-        if place or one.kind != "unit":
+    for place, checked in enumerate(one.checked):
+        if place or one.kind is not Kind.UNIT:
             yield ""
-        yield from _unit(_heading(one, target.name), checked)
+        yield from _unit(_heading(one, checked.case.subject.name), checked)
 
 
 def _heading(one: Resolved, unit: str) -> str:
-    if one.kind != "unit":
+    if one.kind is not Kind.UNIT:
         return unit
     return f"{unit} ({one.why})" if one.name == unit else f"{one.name}: {unit} ({one.why})"
 
 
-def _unit(resolved: str, checked: Checked) -> Iterator[str]:
-    """One unit: what it is, what would happen, its memory, and what was found."""
-    target = checked.case.target
-    yield from _wrapped(resolved, "")
-    if target.properties is not None:
-        yield from _labelled("is", f"{target.properties.active_state} ({target.properties.sub_state})")
-    yield from _labelled("above", _threshold(checked.case))
-    yield from _labelled("sends", _action(checked.case))
-    if target.readings:
+def _unit(heading: str, checked: Checked) -> Iterator[str]:
+    """One unit: its state, what would happen, its memory, and what was found."""
+    subject = checked.case.subject
+    yield from _wrapped(heading, "")
+    if subject.properties is not None:
+        yield from _labelled("state", f"{subject.properties.active_state} ({subject.properties.sub_state})")
+    yield from _labelled("threshold", _threshold(checked.case))
+    yield from _labelled("action", _action(checked.case))
+    if subject.readings:
         yield ""
         yield from _readings(checked.case)
     yield from _findings((checked,))
 
 
 def _threshold(case: Case) -> str:
-    limit = format_bytes(case.target.limit_bytes)
+    threshold = format_bytes(case.subject.threshold_bytes)
     swap = " and swap" if case.settings.swap else ""
-    what = f"{limit} of {case.target.metric.value}{swap}"
+    what = f"{threshold} ({case.subject.metric.value}{swap})"
     if not case.settings.threshold.follows_limit:
         return what
     whole = f"the machine's {format_bytes(case.machine.physical_bytes)}"
-    if case.target.maximum is not None:
-        bound = case.target.maximum
+    if case.subject.maximum is not None:
+        bound = case.subject.maximum
         whole = f"MemoryMax={format_bytes(bound.size_bytes)} of {bound.unit}"
     return f"{what}: {case.settings.threshold} of {whole}"
 
 
 def _action(case: Case) -> str:
     """What would be sent to whom, and when again."""
-    settings, target = case.settings, case.target
+    settings = case.settings
     if settings.restart:
-        what = "no signal: systemd is asked to restart it (TryRestartUnit)"
+        what = "systemd restarts it (TryRestartUnit); no signal"
+    elif case.reaches_nobody:
+        what = "none: its main process has ended"
     else:
-        what = f"{signal_name(settings.signal_number)} to {_recipient(case)}"
-        if not target.is_process:
-            what += ", by systemd (KillUnit)"
-    sustained = f", after {format_seconds(settings.for_s)} above" if settings.for_s else ""
+        what = f"{signal_name(settings.signal_number)} to {_recipient(case)}, by systemd (KillUnit)"
+    sustained = f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else ""
     return f"{what}{sustained}"
 
 
 def _recipient(case: Case) -> str:
-    target = case.target
-    if not target.is_process and case.whom is None:
-        return "nobody: its main process has ended"
+    subject = case.subject
     if case.whom is KillWhom.ALL:
-        return f"all of its processes ({len(target.pids)} now)"
+        return f"all of its processes ({len(subject.pids)} now)"
     if case.whom is KillWhom.CONTROL:
         return "its control process"
-    service = target.service
-    if service is None or not service.main_pid:
+    if subject.service is None or not subject.service.main_pid:
         return "its main process"
-    name = f" ({target.main_name})" if target.main_name else ""
-    return f"its main process, {service.main_pid}{name}"
+    name = f" ({subject.main_name})" if subject.main_name is not None else ""
+    return f"its main process, {subject.service.main_pid}{name}"
 
 
 def _readings(case: Case) -> Iterator[str]:
-    readings = case.target.readings
+    readings = case.subject.readings
     for metric, size_bytes in readings.items():
-        counted = metric == case.target.metric.value or (metric == SWAP and case.settings.swap)
-        share, bar = _bar(size_bytes, case.target.limit_bytes, _BAR)
+        counted = metric == case.subject.metric.value or (metric == SWAP and case.settings.swap)
+        share, bar = _bar(size_bytes, case.subject.threshold_bytes, _BAR)
         mark = "  <- counts" if counted else ""
         yield f"  {metric:<14}{format_bytes(size_bytes):>10} {share:>5} {bar}{mark}".rstrip()
 
 
-def _bar(size_bytes: int, limit_bytes: int, width: int) -> tuple[str, str]:
-    """The share of the limit in percent, and as a bar; ">" where it is above."""
-    filled = min(size_bytes * width // limit_bytes, width)
-    end = ">" if size_bytes > limit_bytes else "|"
-    return f"{size_bytes / limit_bytes:.0%}", f"|{'#' * filled}{'.' * (width - filled)}{end}"
+def _bar(size_bytes: int, threshold_bytes: int, width: int) -> tuple[str, str]:
+    """The share of the threshold in percent, and as a bar; ">" where it is above."""
+    end = ">" if size_bytes > threshold_bytes else "|"
+    if not threshold_bytes:  # A share of MemoryMax=0.
+        return "", f"|{(width if size_bytes else 0) * '#':.<{width}}{end}"
+    filled = min(size_bytes * width // threshold_bytes, width)
+    return f"{size_bytes / threshold_bytes:.0%}", f"|{'#' * filled:.<{width}}{end}"
 
 
-def _processes(targets: Sequence[Checked]) -> Iterator[str]:
-    """One line for each process: memory against the limit, whether it may be signalled, its unit."""
-    first = targets[0].case
-    yield from _labelled("above", _threshold(first))
-    yield from _labelled("sends", f"{signal_name(first.settings.signal_number)} to each that is above")
-    shown = [checked.case for checked in targets[:_MOST_PROCESSES]]
-    width = max(len("process"), *(len(one_line(case.target.name)) for case in shown))
+def _processes(checked: Sequence[Checked]) -> Iterator[str]:
+    """One line for each process: memory against the threshold, whether it may be signalled, its unit."""
+    first = checked[0].case
+    yield from _labelled("threshold", _threshold(first))
+    name = signal_name(first.settings.signal_number)
+    yield from _labelled("action", f"{name} to each process above the threshold")
+    shown = [one.case for one in checked[:_MOST_PROCESSES]]
+    width = max(len("process"), *(len(_short(case.subject.name)) for case in shown))
     yield ""
-    yield f"  {'process':<{width}} {first.target.metric.value:>10} {'':>5} {'threshold':<14} signal unit"
+    yield f"  {'process':<{width}} {first.subject.metric.value:>10} {'':>5} {'threshold':<14} signal unit"
     for case in shown:
-        target, usage_bytes = case.target, case.usage_bytes
-        share, bar = _bar(usage_bytes or 0, target.limit_bytes, _SHORT_BAR)
+        subject, usage_bytes = case.subject, case.usage_bytes
+        share, bar = _bar(usage_bytes or 0, subject.threshold_bytes, _SHORT_BAR)
         size = "?" if usage_bytes is None else format_bytes(usage_bytes)
-        may = "no" if target.rights.directly is False else "yes"
-        line = (
-            f"  {one_line(target.name):<{width}} {size:>10} {share:>5} {bar} {may:<6} {target.unit}".rstrip()
-        )
+        may = "no" if subject.rights.directly is False else "yes"
+        unit = one_line(subject.unit or "")
+        line = f"  {_short(subject.name):<{width}} {size:>10} {share:>5} {bar} {may:<6} {unit}".rstrip()
         yield line if len(line) <= _COLUMNS else f"{line[: _COLUMNS - 3]}..."
-    if len(targets) > _MOST_PROCESSES:
-        yield f"  ... and {len(targets) - _MOST_PROCESSES} more (--json has all)"
+    if len(checked) > _MOST_PROCESSES:
+        yield f"  ... and {len(checked) - _MOST_PROCESSES} more (--json has all)"
+
+
+def _short(name: str) -> str:
+    """A name for a column: one that consists of escapes would leave no room for others."""
+    name = one_line(name)
+    half = _LONGEST_NAME // 2 - 1
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}..{name[-half:]}"
 
 
 def _said(one: Resolved) -> list[Finding]:
     """The findings of a NAME as often as they are said."""
-    if one.kind == "process":
-        return list(_grouped(one.targets))
-    return [finding for checked in one.targets for finding in checked.findings]
+    if one.kind is Kind.PROCESS:
+        return list(_grouped(one.checked))
+    return [finding for checked in one.checked for finding in checked.findings]
 
 
-def _grouped(targets: Sequence[Checked]) -> dict[Finding, list[str]]:
-    """Each finding, with the targets that have it."""
+def _grouped(checked: Sequence[Checked]) -> dict[Finding, list[str]]:
+    """Each finding, with the names of those that have it."""
     groups: dict[Finding, list[str]] = {}
-    for checked in targets:
-        for finding in checked.findings:
-            groups.setdefault(finding, []).append(checked.case.target.name)
+    for one in checked:
+        for finding in one.findings:
+            groups.setdefault(finding, []).append(one.case.subject.name)
     return groups
 
 
-def _findings(targets: Sequence[Checked]) -> Iterator[str]:
-    """Each finding, once for all targets that have it."""
-    groups = _grouped(targets)
+def _findings(checked: Sequence[Checked]) -> Iterator[str]:
+    """Each finding, once for all that have it."""
+    groups = _grouped(checked)
     if groups:
         yield ""
     order = tuple(Level)
     for finding, names in sorted(groups.items(), key=lambda item: order.index(item[0].level)):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        whose = f"{names[0]}{more}: " if len(targets) > 1 else ""
+        whose = f"{names[0]}{more}: " if len(checked) > 1 else ""
         text = f"{whose}{finding.consequence} [{finding.id}]"
         yield from _wrapped(text, f"  {finding.level.value:<{_LEVEL}}")
         yield from _remedy(finding.remedy)
@@ -183,15 +198,16 @@ def _findings(targets: Sequence[Checked]) -> Iterator[str]:
 
 def _remedy(remedy: Remedy) -> Iterator[str]:
     indent = " " * (_LEVEL + 2)
-    first = f"{indent}put right: "
+    first = f"{indent}fix: "
     rest = " " * len(first)
-    if remedy.command:
+    if remedy.command is not None:
         yield f"{first}{remedy.command}"
         yield from (f"{rest}{line}" for line in remedy.lines)
-    elif remedy.option:
+    elif remedy.option is not None:
         yield f"{first}{remedy.option}"
-    if remedy.advice:
-        yield from _wrapped(remedy.advice, rest if remedy.option or remedy.command else first)
+    if remedy.advice is not None:
+        is_alone = remedy.option is None and remedy.command is None
+        yield from _wrapped(remedy.advice, first if is_alone else rest)
 
 
 def _summary(findings: Sequence[Finding]) -> str:
@@ -200,7 +216,7 @@ def _summary(findings: Sequence[Finding]) -> str:
         for level in Level
         if (count := sum(finding.level is level for finding in findings))
     ]
-    return ", ".join(counts) or "nothing found"
+    return ", ".join(counts) or "no problems found"
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:

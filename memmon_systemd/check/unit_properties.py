@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import MANAGER, Manager, Unit
+from memmon_systemd.systemd.manager import Manager, Unit
 from memmon_systemd.systemd.properties import LOADED, UNLIMITED, Properties, seconds
 from memmon_systemd.systemd.restart_rules import RestartRules, rules_of
 
@@ -32,8 +32,9 @@ class UnitProperties:
     """Its file has changed since systemd read it."""
     transient: bool = False
     """Made by systemd-run: it has no file that could be edited."""
-    control_group: str = ""
-    slice: str = ""
+    control_group: str | None = None
+    """None where it isn't running."""
+    slice: str | None = None
     memory_max_bytes: int | None = None
     memory_high_bytes: int | None = None
     swap_max_bytes: int | None = None
@@ -47,11 +48,13 @@ class ServiceProperties:
     """What only a service has."""
 
     type: str = "simple"
-    pid_file: str = ""
+    pid_file: str | None = None
     main_pid: int = 0
+    """0: it has none now."""
     had_main: bool = False
     """Whether there is, or was, a main process since it was last started."""
     control_pid: int = 0
+    """0: it has none now."""
     kill_mode: str = "control-group"
     oom_policy: str = "stop"
     restart: RestartRules = field(default_factory=RestartRules)
@@ -72,8 +75,8 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         sub_state=os.fsdecode(properties[b"SubState"]),
         needs_reload=bool(properties[b"NeedDaemonReload"]),
         transient=bool(properties[b"Transient"]),
-        control_group=os.fsdecode(properties[b"ControlGroup"]),
-        slice=os.fsdecode(properties[b"Slice"]),
+        control_group=os.fsdecode(properties[b"ControlGroup"]) or None,
+        slice=os.fsdecode(properties[b"Slice"]) or None,
         memory_max_bytes=_size_bytes(properties[b"MemoryMax"]),
         memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
         swap_max_bytes=_size_bytes(properties[b"MemorySwapMax"]),
@@ -86,7 +89,7 @@ def _service(properties: Properties) -> ServiceProperties:
     main_pid = int(properties[b"MainPID"])
     return ServiceProperties(
         type=os.fsdecode(properties[b"Type"]),
-        pid_file=os.fsdecode(properties[b"PIDFile"]),
+        pid_file=os.fsdecode(properties[b"PIDFile"]) or None,
         main_pid=main_pid,
         had_main=bool(main_pid or properties[b"ExecMainPID"]),
         control_pid=int(properties[b"ControlPID"]),
@@ -110,8 +113,7 @@ def _time_s(microseconds: int) -> float:
 
 def matching_units(manager: Manager, pattern: str) -> list[str]:
     """The loaded units that a glob names."""
-    rows = manager.bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], [os.fsencode(pattern)])
-    return sorted(os.fsdecode(row[0]) for row in rows if row[2] == LOADED.encode())
+    return sorted(name for name, load_state in manager.list_units(pattern) if load_state == LOADED)
 
 
 def known_units(manager: Manager) -> list[str]:
@@ -119,11 +121,10 @@ def known_units(manager: Manager) -> list[str]:
 
     By the directories that it searches: ListUnitFiles took more than a second on a slow machine.
     """
-    rows = manager.bus.call(MANAGER, b"ListUnits", b"")
-    names = {os.fsdecode(row[0]) for row in rows if row[2] != b"not-found"}
-    for directory in manager.bus.property(MANAGER, b"UnitPath", b"as"):
+    names = {name for name, load_state in manager.list_units("*") if load_state != "not-found"}
+    for directory in manager.unit_path():
         try:
-            names.update(os.listdir(os.fsdecode(directory)))
+            names.update(os.listdir(directory))
         except OSError:
             continue  # Most of these directories don't exist, on most machines.
     return sorted(names)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.heartbeat import Heartbeat
 from memmon_systemd.monitor.policy import Decision, State, decide
 from memmon_systemd.monitor.poller import Clock
 from memmon_systemd.monitor.requester import Requester
@@ -57,12 +58,10 @@ class Monitor:
         self._targets = context.targets
         self._poller = context.poller
         self._report = context.report
-        self._notifier = notifier
-        self._status = Status(settings, notifier)
+        self._status = Status(settings, context.targets, context.report.log, notifier)
+        self._heartbeat = Heartbeat(notifier, context.report.warn)
         self._requester = Requester(context.poller, context.report, self._status)
         self._clock = clock
-        self._ping_every_s = notifier.watchdog_s / 2 if notifier.watchdog_s else NEVER
-        self._ping_due_s = 0.0 if notifier.watchdog_s else NEVER
         self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
         self._sources_early_s = self._interval_s * EARLY
@@ -73,7 +72,6 @@ class Monitor:
 
     def run(self) -> None:
         """Work until `stop` is called or every source has finished."""
-        self._status.outdate()  # READY=1 came with another sentence.
         while not self.stopping:
             try:
                 self.turn()
@@ -115,7 +113,7 @@ class Monitor:
             self._sources_soon_s = 0.0
 
     def look_around(self) -> float:
-        """One look at whatever is due, and a ping for the watchdog; when the loop has to wake up next."""
+        """One look at whatever is due, the status and the heartbeat; when the loop has to wake up next."""
         now_s = self._clock()
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
@@ -136,15 +134,11 @@ class Monitor:
             target = target.next
         if self._targets.has_changed:
             self._sweep()
-        if now_s >= self._ping_due_s:
-            self._ping(now_s)
+        self._status.update(now_s)
+        beat_due_s = self._heartbeat.beat(now_s)
         if self._sources_due_s < due_s:
             due_s = self._sources_due_s
-        return due_s if due_s < self._ping_due_s else self._ping_due_s
-
-    def _ping(self, now_s: float) -> None:
-        self._notifier.watchdog()
-        self._ping_due_s = now_s + self._ping_every_s
+        return due_s if due_s < beat_due_s else beat_due_s
 
     def look_once(self) -> OnceResult:
         """Look at every target once and act on those that are over, without waiting for anything."""
@@ -186,7 +180,7 @@ class Monitor:
 
     def _sweep(self) -> None:
         self._targets.sweep()
-        self._status.choose(self._targets)
+        self._status.choose()
 
     def _attend(self, target: Target, now_s: float) -> None:
         gauge = target.gauge
@@ -195,11 +189,17 @@ class Monitor:
             return
         result = gauge.look_closer() if self._verbose else gauge.look()
         if result.is_within and target.state is _OK and not self._verbose:
-            wait_s = result.wait_s if isinstance(result, Step) else gauge.wait_s
+            status = self._status
+            if isinstance(result, Step):
+                wait_s = result.wait_s
+                is_news = status.is_watchful or (target is status.target and result is not status.result)
+            else:
+                wait_s = gauge.wait_s
+                is_news = True
             target.due_s = now_s + wait_s
             target.soon_s = target.due_s - wait_s * EARLY
-            if target is self._status.target and result is not self._status.result:
-                self._status.follow(target, gauge, result, now_s)
+            if is_news:
+                status.follow(target, gauge, result, now_s)
             return
         self._consider(target, gauge, result, now_s)
 
@@ -217,8 +217,7 @@ class Monitor:
             self._plan(target, gauge, result, now_s)
         # Of many targets each may have waited for a slow systemd, all before the turn is over.
         now_s = self._clock()
-        if now_s >= self._ping_due_s:
-            self._ping(now_s)
+        self._heartbeat.beat(now_s)
 
     def _lost(self, target: Target, now_s: float) -> None:
         target.lost(now_s)
@@ -243,7 +242,7 @@ class Monitor:
             target.enter(State.OK, now_s)
             target.failure = None
             self._report.recovered(target)
-        elif target.state is State.SIGNALLED and not target.is_same():
+        elif target.state is State.SIGNALLED and self._requester.is_another(target):
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
             self._targets.has_changed = True

@@ -17,16 +17,11 @@ from memmon_systemd.settings import Settings
 class Report:
     """Logs what happens; `warn` has what is not as the user may think."""
 
-    __slots__ = ("_log", "warn")
+    __slots__ = ("log", "warn")
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self.log = log
         self.warn = Warnings(log)
-
-    @property
-    def last_sentence(self) -> str:
-        """The sentence of the last change of a state."""
-        return self._log.last_sentence
 
     def started(self, version: str, settings: Settings) -> None:
         """What will be done, with the threshold in its unit: a wrong number shows in the first line."""
@@ -35,26 +30,26 @@ class Report:
         metric = asked.metric.value if asked.metric else "memory"
         sustained = f" for {format_seconds(asked.for_s)}" if asked.for_s else ""
         would = "would " if asked.dry_run else ""
-        self._log.write(
+        self.log.write(
             Event.STARTED,
             f"memory-monitor {version}: {would}{what} when {metric} is above {asked.threshold}{sustained};"
             f" polling interval {format_seconds(asked.interval_s)}: " + ", ".join(settings.names),
         )
 
-    def waiting(self, name: str, unit: str | None, why: str) -> None:
+    def waiting(self, name: str, unit: str | None, why: str, *, is_minor: bool = False) -> None:
         """There is nothing to measure."""
-        self._log.write(Event.WAITING, f"{name}: waiting: {why}", unit, State.WAITING)
+        self.log.write(Event.WAITING, f"{name}: waiting: {why}", unit, State.WAITING, is_minor=is_minor)
 
-    def began(self, target: Target) -> None:
+    def began(self, target: Target, *, is_minor: bool = False) -> None:
         """A unit or process is measured from now on.
 
         One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
         if gauge is not None and gauge.trouble is not None:
-            self.warn.memory_unreadable(target.name, target.unit, gauge.trouble)
+            self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
-            self._of(Event.BEGAN, target, f"{_usage(target)} of {_threshold(target)}")
+            self._of(Event.BEGAN, target, f"{_usage(target)} of {_threshold(target)}", is_minor=is_minor)
 
     def over(self, target: Target) -> None:
         """Above the threshold, and `--for` runs."""
@@ -71,38 +66,39 @@ class Report:
         """The target could not be asked."""
         name = f"{target.name}: not {'restarted' if target.settings.restart else 'signalled'}"
         sentence = f"{name}: {_above(target)}: {outcome.sentence}"
-        self._log.write(Event.FAILED, sentence, target.unit, State.OVER, _fields(target))
+        self.log.write(Event.FAILED, sentence, target.unit, State.OVER, _fields(target))
 
     def recovered(self, target: Target) -> None:
         """Back within the threshold."""
         self._of(Event.RECOVERED, target, f"within again: {_usage(target)} of {_threshold(target)}")
 
-    def ended(self, target: Target) -> None:
+    def ended(self, target: Target, *, is_minor: bool = False) -> None:
         """A process that was measured has ended."""
-        self._log.write(Event.ENDED, f"{target.name}: ended", target.unit, State.WAITING)
+        sentence = f"{target.name}: ended"
+        self.log.write(Event.ENDED, sentence, target.unit, State.WAITING, is_minor=is_minor)
 
-    def no_longer_monitored(self, target: Target, why: str) -> None:
-        """A process that was measured lives, but isn't meant any more."""
+    def no_longer_monitored(self, target: Target, why: str, *, is_minor: bool = False) -> None:
+        """A unit or process that was measured is there, but isn't meant any more."""
         sentence = f"{target.name}: no longer monitored: {why}"
-        self._log.write(Event.ENDED, sentence, target.unit, State.WAITING)
+        self.log.write(Event.ENDED, sentence, target.unit, State.WAITING, is_minor=is_minor)
 
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
         sentence = f"{target.name}: the threshold is now {_threshold(target)}, {_usage(target)}"
-        self._log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
+        self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
 
     def reading(self, target: Target) -> None:
         """A reading, for -v."""
         sentence = f"{target.name}: {target.state.value}: {_usage(target)} of {_threshold(target)}"
-        self._log.write(Event.READING, sentence, target.unit, fields=_fields(target))
+        self.log.write(Event.READING, sentence, target.unit, fields=_fields(target))
 
     def stopped(self, why: str) -> None:
         """The monitor ends."""
-        self._log.write(Event.STOPPED, f"memory-monitor: {why}")
+        self.log.write(Event.STOPPED, f"memory-monitor: {why}")
 
-    def _of(self, event: Event, target: Target, sentence: str) -> None:
+    def _of(self, event: Event, target: Target, sentence: str, *, is_minor: bool = False) -> None:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
-        self._log.write(event, sentence, target.unit, target.state, _fields(target))
+        self.log.write(event, sentence, target.unit, target.state, _fields(target), is_minor=is_minor)
 
 
 def _usage(target: Target) -> str:

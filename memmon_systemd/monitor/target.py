@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.policy import State
@@ -45,6 +45,9 @@ class Target(ABC):
         "unreadable",
     )
 
+    noun: ClassVar = "target"
+    """What a sentence on several of them calls one."""
+
     def __init__(self, name: str, unit: str | None, settings: TargetSettings, repeat_s: float) -> None:
         """A target that is waited for; `unit` is the systemd unit that log lines belong to."""
         self.name = name
@@ -69,7 +72,10 @@ class Target(ABC):
 
     @abstractmethod
     def is_same(self) -> bool:
-        """Whether it is still the invocation or the process that was measured; asked before a request."""
+        """Whether it is still the invocation or the process that was measured; asked before a request.
+
+        OSError where that can't be read.
+        """
 
     @abstractmethod
     def request(self, now_s: float) -> Outcome:
@@ -78,6 +84,10 @@ class Target(ABC):
     @abstractmethod
     def lost(self, now_s: float) -> None:
         """What was measured is no more: wait for it, or set `has_ended`."""
+
+    def is_minor_trouble(self) -> bool:
+        """Whether a first failed reading of it is said with -v only."""
+        return False
 
     def begin(self, gauge: Gauge, now_s: float) -> None:
         """Measure a new invocation or process, from `ok`; the gauge has its first reading."""

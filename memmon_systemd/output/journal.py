@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from memmon_systemd.formatting import one_line
 from memmon_systemd.output.sink import DroppingSink, cut
 
 JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
@@ -64,7 +65,7 @@ class JournalSink(DroppingSink):
 def _datagram(message: str, priority: int, fields: Sequence[tuple[str, str]]) -> bytes:
     return b"".join(
         (
-            _journal_field("MESSAGE", message),
+            _journal_field("MESSAGE", one_line(message)),
             _journal_field("PRIORITY", str(priority)),
             _journal_field("SYSLOG_IDENTIFIER", IDENTIFIER),
             *(_journal_field(name, value) for name, value in fields),

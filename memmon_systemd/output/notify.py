@@ -1,7 +1,7 @@
-"""The talk with the service manager, as in sd_notify(3): ready, status, watchdog, stopping.
+"""sd_notify(3) client: ready, status, watchdog, stopping.
 
-Nothing here blocks or raises once the Notifier is made: a service manager that doesn't listen must
-not stop the monitor. What could not be sent is counted.
+Nothing here blocks or raises once the Notifier is made: a service manager that doesn't read must not stop the
+monitor. What it doesn't take is kept, to be sent again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import MutableMapping
 
 from memmon_systemd.formatting import one_line
 
+_READY = b"READY=1"
 _WATCHDOG = b"WATCHDOG=1"
 # systemd ignores a longer message as a whole (NOTIFY_BUFFER_MAX in its sources).
 _LONGEST_MESSAGE_BYTES = 4096
@@ -21,31 +22,46 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 class Notifier:
     """Tells the service manager how the monitor is; without a service manager it does nothing.
 
-    Each of its messages gives False if it could not be sent now, and True otherwise.
-
     Attributes:
         watchdog_s: the service manager wants to hear watchdog() at least this often, in seconds;
             None if it doesn't.
         problem: one line on what in the environment could not be used; None if all is well.
-        failures: how many messages could not be sent.
+        trouble: why the last message that wasn't taken wasn't, in the system's words.
     """
 
-    __slots__ = ("_socket", "failures", "problem", "watchdog_s")
+    __slots__ = (
+        "_address",
+        "_owes_ping",
+        "_owes_ready",
+        "_owes_status",
+        "_socket",
+        "_status",
+        "problem",
+        "trouble",
+        "watchdog_s",
+    )
 
     def __init__(
-        self, connected: socket.socket | None, watchdog_s: float | None, problem: str | None
+        self,
+        connected: socket.socket | None,
+        watchdog_s: float | None,
+        problem: str | None,
+        address: str = "",
     ) -> None:
         """Sends to a connected non-blocking datagram socket, or to nobody."""
         self._socket = connected
+        self._address = address
+        self._status = b""
+        self._owes_ready = self._owes_status = self._owes_ping = False
         self.watchdog_s = watchdog_s
         self.problem = problem
-        self.failures = 0
+        self.trouble = ""
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> Notifier:
         """The notifier that NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID ask for.
 
-        Takes these variables out of environ, so that nothing started later speaks in our name.
+        Takes these variables out of environ, so that no process started later inherits them.
         Raises nothing: what is wrong with them is in the attribute `problem`.
         """
         address, watchdog_usec, watchdog_pid = (environ.pop(name, "") for name in _VARIABLES)
@@ -57,34 +73,59 @@ class Notifier:
             why = one_line(getattr(error, "strerror", None) or str(error))
             return cls(None, None, f"NOTIFY_SOCKET '{one_line(address)}' can't be used: {why}")
         if watchdog_pid not in ("", str(os.getpid())):
-            return cls(connected, None, None)
+            return cls(connected, None, None, address)
         watchdog_s, problem = _watchdog_s(watchdog_usec)
-        return cls(connected, watchdog_s, problem)
+        return cls(connected, watchdog_s, problem, address)
 
-    def ready(self, status: str) -> bool:
+    @property
+    def is_behind(self) -> bool:
+        """Whether something wasn't taken, as where the service manager's queue is full: see `catch_up`."""
+        return self._owes_status or self._owes_ping or self._owes_ready
+
+    @property
+    def shortfall(self) -> str:
+        """What wasn't taken and why, for a reader."""
+        owed = {"READY=1": self._owes_ready, "WATCHDOG=1": self._owes_ping, "STATUS=": self._owes_status}
+        messages = ", ".join(name for name, is_owed in owed.items() if is_owed)
+        return f"NOTIFY_SOCKET '{one_line(self._address)}' doesn't take {messages} ({self.trouble})"
+
+    def ready(self) -> None:
         """Start-up is over."""
-        return self.tell(status_message(status, b"READY=1\n"))
+        self._owes_ready = not self._send(_READY)
 
-    def status(self, sentence: str) -> bool:
+    def status(self, sentence: str) -> None:
         """What systemctl status shows."""
-        return self.tell(status_message(sentence))
+        self.tell(status_message(sentence))
 
-    def stopping(self, status: str) -> bool:
-        """The monitor is about to end."""
-        return self.tell(status_message(status, b"STOPPING=1\n"))
+    def tell(self, message: bytes) -> None:
+        """A status that was made before. Calls no allocator unless it isn't taken."""
+        self._status = message
+        self._owes_status = not self._send(message)
 
-    def watchdog(self) -> bool:
-        """Still at work. Calls no allocator unless it fails (counted with PYTHONMALLOC=malloc)."""
-        return self.tell(_WATCHDOG)
+    def watchdog(self) -> None:
+        """Still at work. Calls no allocator unless it isn't taken (counted with PYTHONMALLOC=malloc)."""
+        self._owes_ping = not self._send(_WATCHDOG)
 
-    def tell(self, message: bytes) -> bool:
-        """A message that was made before. Calls no allocator unless it fails."""
+    def stopping(self, status: str) -> None:
+        """The monitor is about to end; where that isn't taken, its end says it."""
+        self._send(status_message(status, b"STOPPING=1\n"))
+
+    def catch_up(self) -> None:
+        """Send again what wasn't taken: READY=1, a ping, and the last status of all."""
+        if self._owes_ready:
+            self.ready()
+        if self._owes_ping:
+            self.watchdog()
+        if self._owes_status:
+            self.tell(self._status)
+
+    def _send(self, message: bytes) -> bool:
         if self._socket is None:
             return True
         try:
             self._socket.send(message)
-        except OSError:
-            self.failures += 1
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
             return False
         return True
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -30,6 +32,7 @@ _READINGS = (10 * _GIB, 900 * _GIB, 2000 * _GIB, 2000 * _GIB, 2000 * _GIB, 900 *
 
 Python goes other ways with small numbers.
 """
+_NEAR = (900 * _GIB,)
 _STEP_S = 10.0
 
 
@@ -47,12 +50,12 @@ class _Script(Gauge):
 
     __slots__ = ("readings",)
 
-    def __init__(self, settings: TargetSettings) -> None:
+    def __init__(self, settings: TargetSettings, readings: Sequence[int] = _READINGS) -> None:
         super().__init__(
             settings.metric or Metric.CURRENT,
             schedule_for(next(_THRESHOLDS_BYTES), settings.interval_s, settings.growth_bytes_per_s),
         )
-        self.readings = list(_READINGS)
+        self.readings = list(readings)
 
     def measure(self) -> int:
         reading = self.readings[0]
@@ -99,9 +102,21 @@ class _NoSource(Source):
 
 
 def rehearse_the_loop(settings: Settings, sink: Sink) -> None:
-    """A target's whole life by the real monitor, with a clock of its own and a log to nowhere."""
-    notifier = Notifier(None, None, None)
-    log = Log(_Unwritten(sink), notifier, is_quiet=settings.verbosity < 0)
+    """A target's whole life by the real monitor, with a clock of its own and a log to nowhere.
+
+    Once alone, and once beside another one, with a service manager that takes nothing.
+    """
+    _rehearse_a_life(settings, sink, Notifier(None, None, None))
+    ours, managers = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    managers.close()
+    with ours:
+        _rehearse_a_life(settings, sink, Notifier(ours, _STEP_S, None), _Script(settings.target, _NEAR))
+
+
+def _rehearse_a_life(
+    settings: Settings, sink: Sink, notifier: Notifier, beside: _Script | None = None
+) -> None:
+    log = Log(_Unwritten(sink), is_quiet=settings.verbosity < 0)
     context = Context(TargetList(), Poller(), Report(log))
     clock = [0.0]
     monitor = Monitor(settings, [_NoSource()], context, notifier, clock=lambda: clock[0])
@@ -112,6 +127,10 @@ def rehearse_the_loop(settings: Settings, sink: Sink) -> None:
     context.targets.add(target)
     target.begin(gauge, clock[0])
     context.report.began(target)
+    if beside is not None:
+        another = _Actor(settings.target)
+        context.targets.add(another)
+        another.begin(beside, clock[0])
     while gauge.readings:
         target.look_at(clock[0])
         monitor.look_around()

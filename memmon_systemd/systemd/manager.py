@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
@@ -95,11 +96,6 @@ class Manager:
         """Connect to it."""
         self._bus = Bus(user, environ, call_deadline_s)
 
-    @property
-    def bus(self) -> Bus:
-        """The connection, for what only `--check` asks (`unitproperties`)."""
-        return self._bus
-
     def unit(self, name: str) -> Unit:
         """A unit by its full name; asks nobody."""
         return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
@@ -109,6 +105,15 @@ class Manager:
         path: bytes = self._bus.call(MANAGER, b"LoadUnit", b"s", os.fsencode(name))
         properties = self.properties(Unit(name, path))
         return os.fsdecode(properties[b"Id"]), os.fsdecode(properties[b"LoadState"])
+
+    def list_units(self, pattern: str) -> list[tuple[str, str]]:
+        """The units in memory whose names match a glob, each with its LoadState."""
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], [os.fsencode(pattern)])
+        return [(os.fsdecode(row[0]), os.fsdecode(row[2])) for row in rows]
+
+    def unit_path(self) -> list[str]:
+        """The directories in which it looks for the files of units."""
+        return [os.fsdecode(directory) for directory in self._bus.property(MANAGER, b"UnitPath", b"as")]
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
@@ -134,6 +139,9 @@ class Manager:
             main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
             had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
         properties = self._all(unit, _DESTINATION + b".Unit")
+        # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
+        # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
+        gc.collect()
         return UnitState(
             bytes(properties[b"InvocationID"]),
             main_pid,

@@ -1,4 +1,4 @@
-"""Whether systemd starts a service again after it was asked to go: Restart= and what overrides it.
+"""Whether systemd restarts a service after it was asked to exit: Restart= and what overrides it.
 
 Source: systemd.service(5): Restart= and its table, SuccessExitStatus=, RestartPreventExitStatus=,
 RestartForceExitStatus=, RemainAfterExit=.
@@ -41,8 +41,8 @@ class End:
     status: int = 0
 
     def __str__(self) -> str:
-        """The end as a sentence goes on: "by SIGTERM", "with status 0"."""
-        return f"by {signal_name(self.signal_number)}" if self.signal_number else f"with status {self.status}"
+        """As a sentence goes on: "on SIGTERM", "with status 0"."""
+        return f"on {signal_name(self.signal_number)}" if self.signal_number else f"with status {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,25 +138,25 @@ def sentence(rules: RestartRules, found: Verdict, signal_number: int) -> str:
     """What keeps the service down, as the user reads it."""
     name = signal_name(signal_number)
     if found.why is Down.NO_RESTART:
-        cause = "Restart=no: systemd doesn't start it again"
+        cause = "Restart=no: systemd doesn't restart it"
     elif found.why is Down.REMAINS:
-        cause = "RemainAfterExit=yes: systemd takes it for active when it has ended, and starts nothing"
+        cause = "RemainAfterExit=yes: systemd considers it active after it has exited, and doesn't restart it"
     elif found.why is Down.PREVENTED:
-        cause = f"RestartPreventExitStatus= names an end {found.end}: systemd doesn't start it again"
+        cause = f"RestartPreventExitStatus= includes an exit {found.end}: systemd doesn't restart it"
     elif rules.is_clean(found.end) and signal_number in CLEAN_SIGNALS:
-        cause = f"Restart={rules.restart}: systemd takes an end by {name} or with status 0 for a clean exit"
+        cause = f"Restart={rules.restart}: systemd treats an exit on {name} or with status 0 as clean"
     elif rules.is_clean(found.end):
-        cause = f"Restart={rules.restart}: systemd takes an end {found.end} for a clean exit"
+        cause = f"Restart={rules.restart}: systemd treats an exit {found.end} as clean"
     else:
-        cause = f"Restart={rules.restart} doesn't follow an end {found.end}"
+        cause = f"Restart={rules.restart} doesn't cover an exit {found.end}"
     if found.expected:
         return f"{cause}, so it would stay down"
-    how = "kills it" if found.end.signal_number else f"makes it end {found.end}"
+    how = "kills it" if found.end.signal_number else f"makes it exit {found.end}"
     return f"{cause}, so it would stay down if {name} {how}"
 
 
 def remedy(found: Verdict, rules: RestartRules) -> tuple[str, ...]:
-    """The lines of the section [Service] that put it right."""
+    """The lines for its [Service] section that fix it."""
     lines = ("Restart=always",) if rules.restart != "always" else ()
     if found.why is Down.REMAINS:
         return ("RemainAfterExit=no", *lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from memmon_systemd.linux.cgroup import Found, Hierarchy
 from memmon_systemd.monitor.gauge import GONE_ERRNOS, Gauge
@@ -54,6 +54,8 @@ class UnitTarget(Target):
         "found",
         "has_run",
     )
+
+    noun: ClassVar = "unit"
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ from memmon_systemd.units.target import UnitContext, UnitTarget
 _STOP_PAUSE_S: Final = 1.0
 _BEGUN_AT_ONCE: Final = 4
 """Each is four questions to systemd, of up to a second: then the watchdog and other units have their turn."""
-
 UNTOUCHABLE: Final = "memory-monitor, an ancestor of it, or PID 1 runs in it"
 
 
@@ -58,9 +57,9 @@ class UnitWatch(Source):
         self._skipped: set[str] = set()
         self._some_have_run = self._has_looked = self._has_stopped = False
         self._listed_in_vain = self._limits_are_old = False
+        self._polled = NO_DESCRIPTOR
         self._more: Mapping[str, cgroup.Found] = {}
         """Units that were found and aren't measured yet."""
-        self._polled = NO_DESCRIPTOR
         self._poll_inotify()
 
     def add_name(self, name: str, why_waiting: str) -> None:
@@ -187,8 +186,8 @@ class UnitWatch(Source):
 
     def _watch_limits(self, begun: Iterable[UnitTarget], now_s: float) -> None:
         if self._settings.threshold.follows_limit:
-            found = (target.found for target in self._targets.values())
-            self._watch.watch_limits(group.path for group in found if group is not None)
+            groups = (target.found for target in self._targets.values() if target.found is not None)
+            self._watch.watch_limits(group.path for group in groups)
             # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
             self._follow_limits(begun, now_s)
 

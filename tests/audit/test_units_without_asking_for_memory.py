@@ -195,3 +195,35 @@ def test_while_nobody_reads_the_log(systemd: FakeSystemd, start_monitor: Start, 
         assert b"dropped" in os.read(reader, 65536)
     os.close(reader)
     os.close(writer)
+
+
+def test_while_ten_units_pass_the_threshold_together(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    units = [FakeUnit(systemd.top, f"one@{number}.service") for number in range(10)]
+    options = ("-i", INTERVAL, "--for", "1d", "one@*.service")
+    monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER)
+    with nothing_asked(monitor, record):
+        for passes in range(1, 21):
+            for used_bytes, pattern in ((HIGH_BYTES, ": over: "), (LOW_BYTES, "within again")):
+                for unit in units:
+                    unit.use(used_bytes)
+                wait_for_count(monitor, pattern, 10 * passes)
+    told = monitor.notify.values("STATUS")
+    assert any(re.match(r"10 units: \d ok, \d+ over; no signals since ", sentence) for sentence in told)
+
+
+def test_while_nobody_reads_the_notify_socket(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    unit = FakeUnit(systemd.top, "unheard.service")
+    options = ("-i", INTERVAL, "--for", "1d", "unheard.service")
+    monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER, environment=WATCHDOG)
+    with nothing_asked(monitor, record):
+        monitor.notify.stop_reading()
+        wait_for_count(monitor, "doesn't take WATCHDOG=1", 1)
+        for passes in range(1, 21):
+            unit.use(HIGH_BYTES)
+            wait_for_count(monitor, ": over: ", passes)
+            unit.use(LOW_BYTES)
+            wait_for_count(monitor, "within again", passes)

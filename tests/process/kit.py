@@ -38,6 +38,8 @@ class NotifySocket:
         self._messages: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(os.fspath(self.path))
+        self._reads = threading.Event()
+        self._reads.set()
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
@@ -52,7 +54,12 @@ class NotifySocket:
         lines = (line for message in self.messages for line in message.splitlines())
         return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
 
+    def stop_reading(self) -> None:
+        """Leave what comes from now on unread, until `close`; one more message is taken."""
+        self._reads.clear()
+
     def close(self) -> None:
+        self._reads.set()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
             last.sendto(b"", os.fspath(self.path))
         self._thread.join()
@@ -62,6 +69,7 @@ class NotifySocket:
     def _receive(self) -> None:
         while datagram := self._socket.recv(65536):
             self._messages.append(datagram.decode(errors="replace"))
+            self._reads.wait()
 
 
 class MonitorProcess:

@@ -15,9 +15,12 @@ import pytest
 
 from tests.process.kit import MINE, MONITOR, ROOT, WITHOUT_CAP_KILL, MonitorProcess
 from tests.process.leaker import Leaker
+from tests.process.stuck import Stuck
 
 NAME = f"{MINE}-check"
 AS_ON_MACOS = (sys.executable, str(Path(__file__).with_name("as_on_macos.py")))
+
+LONGEST_S = 60.0
 
 Start = Callable[..., Leaker]
 
@@ -27,7 +30,9 @@ def check(
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [*prefix, *command, "--check", "--as", "process", *arguments]
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=LONGEST_S
+    )
 
 
 def found(*arguments: str, **options: Any) -> tuple[int, dict[str, str]]:
@@ -49,7 +54,7 @@ def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_lea
     (within,) = [line for line in shown if f"{NAME}[{leakers[1].pid}] " in line]
     assert "############>" in over
     assert ".|" in within
-    assert "SIGTERM to each that is above" in done.stdout
+    assert "SIGTERM to each process above the threshold" in done.stdout
     assert [leaker.lines for leaker in leakers] == [["ready"], ["ready"]]
 
 
@@ -79,7 +84,7 @@ def test_a_process_that_ignores_the_signal_is_an_error() -> None:
         deaf.kill()
 
 
-def test_a_monitor_that_looks_after_them_already_is_a_warning(
+def test_a_monitor_that_already_monitors_them_is_a_warning(
     start_leaker: Start, start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     start_leaker(NAME)
@@ -95,8 +100,26 @@ def test_the_nearest_names_are_said_where_there_is_none(start_leaker: Start) -> 
     done = check("-m", "20", wrong)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        f"memory-monitor: '{wrong}': no process has a name that begins so; nearest: {NAME}\n"
+        f"memory-monitor: '{wrong}': no process has a name that starts with it; did you mean {NAME}?\n"
     )
+
+
+def test_a_process_whose_name_steers_a_terminal_is_shown_and_suggested_harmlessly() -> None:
+    evil = MINE.encode() + b"\x1b[2J\r\x9b"
+    code = f"import time; open('/proc/self/comm', 'wb').write({evil!r}); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        shown = check("-m", "500", MINE)
+        suggested = check("-m", "500", f"{MINE}-[2J-")
+        process.kill()
+    assert shown.returncode == 0, shown.stderr
+    assert suggested.returncode == 4
+    said = rf"{MINE}\x1b[2J\r\x9b"
+    assert said in shown.stdout
+    assert said in suggested.stderr
+    for text in (shown.stdout, shown.stderr, suggested.stderr):
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_of_several_names_those_that_there_are_are_reported(start_leaker: Start) -> None:
@@ -116,6 +139,27 @@ def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
     )
     assert f"{NAME}[{leaker.pid}]" in done.stdout
     assert f"{NAME}: 1 process (" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["memory-monitor", "python3-stuck"])
+def test_a_process_that_may_be_a_monitor_and_cant_be_read_is_a_note_and_holds_up_nothing(
+    start_leaker: Start, start_stuck: Callable[..., Stuck], name: str
+) -> None:
+    start_leaker(NAME)
+    with start_stuck(name) as stuck:
+        done = check("-m", "20", NAME)
+        status, findings = found("-m", "20", NAME)
+    assert (status, findings["monitors-unknown"]) == (0, "note")
+    assert f"{name}[{stuck.pid}]" in done.stdout
+    assert "monitors-unknown" not in found("-m", "20", NAME)[1]
+
+
+def test_a_process_whose_pss_cant_be_read_holds_up_nothing(start_stuck: Callable[..., Stuck]) -> None:
+    with start_stuck(NAME):
+        status, findings = found("-m", "20", NAME)
+        assert (status, findings) == (0, {"no-restart": "note"})
+        status, findings = found("-m", "20", "--metric", "pss", NAME)
+        assert (status, findings["unreadable"]) == (3, "error")
 
 
 @pytest.mark.parametrize("mode", ["--check", "--once"])

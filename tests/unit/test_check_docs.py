@@ -7,7 +7,8 @@ from pathlib import Path
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.command import judge
-from memmon_systemd.check.facts import Case, Checked, Id, Level, Missing, Resolved
+from memmon_systemd.check.facts import Case
+from memmon_systemd.check.findings import Checked, Id, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import FORM, as_json
 from tests.unit.test_check_rules import HEALTHY, MACHINE, PROCESS, levels_seen, restart
 
@@ -16,7 +17,7 @@ SETTINGS = parse(["-m", "400", "myapp"])
 
 
 def rows(first: str) -> Iterator[list[str]]:
-    """The cells of the table whose head begins so."""
+    """The cells of the table with this head."""
     lines = DOCS.read_text().splitlines()
     for line in lines[lines.index(first) + 2 :]:
         if not line.startswith("|"):
@@ -41,15 +42,16 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 
 
 def report() -> dict[str, object]:
-    """A unit with findings, a process, and a name that stands for nothing."""
+    """A unit with findings, a process, and a name that matches nothing."""
     cases = [
-        Case(SETTINGS.target, SETTINGS.user, MACHINE, target) for target in (restart("no")(HEALTHY), PROCESS)
+        Case(SETTINGS.target, SETTINGS.user, MACHINE, subject)
+        for subject in (restart("no")(HEALTHY), PROCESS)
     ]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     missing = Missing("x", "there is no unit x.service", ("y.service",))
     resolved = [
-        Resolved("myapp", "unit", "a unit of that name is loaded", checked),
-        Resolved("x", "unit", "--as unit", (), missing),
+        Resolved("myapp", Kind.UNIT, "a unit of that name is loaded", checked),
+        Resolved("x", Kind.UNIT, "--as unit", (), missing),
     ]
     text = as_json(SETTINGS, MACHINE, resolved, 4)
     loaded: dict[str, object] = json.loads(text)

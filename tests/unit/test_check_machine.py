@@ -2,17 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from memmon_systemd.arguments import parse
 from memmon_systemd.check.facts import Bound, CgroupKind
-from memmon_systemd.check.read_machine import RunningMonitor, read_machine, running_monitors
+from memmon_systemd.check.read_limits import bounds_of_group, tightest_bound
+from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_signal import disposition
-from memmon_systemd.check.read_unit import tightest_bound
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.systemd.restart_rules import Disposition
 from tests.unit.trees import linux_only
@@ -51,16 +48,16 @@ def test_the_kind_of_cgroups_is_that_of_the_mounts(
 @pytest.mark.parametrize(
     ("options", "hides"),
     [
-        ("rw", ""),
-        ("rw,hidepid=0", ""),
-        ("rw,hidepid=off", ""),
+        ("rw", None),
+        ("rw,hidepid=0", None),
+        ("rw,hidepid=off", None),
         ("rw,hidepid=2,gid=4711", "hidepid=2"),
         ("rw,gid=4711,hidepid=invisible", "hidepid=invisible"),
-        (f"rw,gid={os.getegid()},hidepid=invisible", ""),
+        (f"rw,gid={os.getegid()},hidepid=invisible", None),
     ],
 )
 def test_a_proc_that_hides_processes_is_told_to_those_who_dont_see_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, hides: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, hides: str | None
 ) -> None:
     monkeypatch.setattr("memmon_systemd.check.read_machine._may_trace", lambda: False)
     mountinfo = tmp_path / "mountinfo"
@@ -92,67 +89,26 @@ def test_a_signal_that_waits_to_be_fetched_is_handled() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
 
 
+@pytest.mark.parametrize("name", [b"a\rSigBlk", b"\rSigIgn:\tff", b"SigCgt"])
+def test_a_process_cant_say_by_its_name_what_it_does_with_a_signal(name: bytes) -> None:
+    comm = Path("/proc/self/comm")
+    before = comm.read_bytes()
+    comm.write_bytes(name)
+    try:
+        assert disposition(os.getpid(), signal.SIGUSR2) is Disposition.DEFAULT
+    finally:
+        comm.write_bytes(before.rstrip(b"\n"))
+
+
+def test_a_mount_cant_say_by_its_name_what_another_is(tmp_path: Path) -> None:
+    """Users mount with FUSE below their homes; U+0085 is a line's end for str.splitlines()."""
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(f"22 1 0:20 / /home/x\x85 rw - fuse.x x rw\n{PROC},hidepid=2\n")
+    assert read_machine(str(mountinfo)).cgroups is CgroupKind.NONE
+
+
 def test_a_process_that_has_ended_does_nothing_that_is_known() -> None:
     assert disposition(1 << 22, signal.SIGTERM) is Disposition.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("arguments", "unit", "user", "expected"),
-    [
-        ("myapp", "myapp.service", False, True),
-        ("myapp.service", "myapp.service", False, True),
-        ("other myapp", "myapp.service", False, True),
-        ("worker@*", "worker@7.service", False, True),
-        ("--as unit new", "new.service", False, True),
-        ("--user myapp", "myapp.service", True, True),
-        ("myapp", "myapp.service", True, False),
-        ("--as process myapp", "myapp.service", False, False),
-        ("myapp", "myapp2.service", False, False),
-    ],
-)
-def test_the_names_of_another_monitor_are_compared_as_it_would(
-    arguments: str, unit: str, user: bool, expected: bool
-) -> None:
-    settings = parse(["-m", "5", *arguments.split()])
-    other = RunningMonitor.of(1, settings, lambda name: name == "myapp.service")
-    assert other.monitors_unit(unit, user) is expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ("{name}", True),
-        ("--as owner {name}", True),
-        ("--as unit {name}", False),
-        ("{name}.service", False),
-        ("loaded", False),
-        ("{name}x", False),
-    ],
-)
-def test_a_name_without_a_unit_is_the_beginning_of_a_process_name(arguments: str, expected: bool) -> None:
-    name = Path("/proc/self/comm").read_text().strip()
-    settings = parse(["-m", "5", *arguments.format(name=name).split()])
-    other = RunningMonitor.of(1, settings, lambda unit: unit == "loaded.service")
-    assert other.monitors_process(os.getpid()) is expected
-
-
-@pytest.mark.parametrize(
-    ("options", "counts"),
-    [((), True), (("--dry-run",), False), (("--once",), True), (("--metric", "x"), False)],
-)
-def test_another_monitor_is_known_by_its_command_line(
-    tmp_path: Path, options: tuple[str, ...], counts: bool
-) -> None:
-    """A process with the command line of a monitor, which only sleeps."""
-    script = tmp_path / "memory-monitor"
-    script.write_text("import time\nprint(flush=True)\ntime.sleep(600)\n")
-    command = (sys.executable, str(script), "-m", "5", *options, "myapp.service")
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        found = [monitor for monitor in running_monitors(lambda _: False) if monitor.pid == process.pid]
-        process.kill()
-    assert [monitor.units for monitor in found] == [("myapp.service",)] * counts
 
 
 def test_the_tightest_limit_is_that_of_the_unit_or_of_a_slice_above(tmp_path: Path) -> None:
@@ -161,7 +117,7 @@ def test_the_tightest_limit_is_that_of_the_unit_or_of_a_slice_above(tmp_path: Pa
     hierarchy = Hierarchy(tmp_path, memory=True)
 
     def tightest() -> Bound | None:
-        return tightest_bound(hierarchy, "/app.slice/myapp.service", "memory.max")
+        return tightest_bound(hierarchy, "", "/app.slice/myapp.service", "memory.max")
 
     assert tightest() is None
     (group / "memory.max").write_text("max\n")
@@ -173,3 +129,42 @@ def test_the_tightest_limit_is_that_of_the_unit_or_of_a_slice_above(tmp_path: Pa
     # In a container the root has one.
     (tmp_path / "memory.max").write_text("100\n")
     assert tightest() == Bound(100, "-.slice")
+
+
+@pytest.mark.parametrize(
+    ("group", "top_group", "unit"),
+    [
+        ("/system.slice/a.service", "", "a.service"),
+        ("/system.slice", "", "system.slice"),
+        # What somebody calls a cgroup below a unit's is no unit of that manager.
+        ("/system.slice/a.service/b.service", "", "/system.slice/a.service/b.service"),
+        ("/system.slice/a.service/payload", "", "/system.slice/a.service/payload"),
+        ("/user.slice/user@1000.service/app.slice/b.service", "/user.slice/user@1000.service", "b.service"),
+        ("/user.slice/user@1000.service", "/user.slice/user@1000.service", "user@1000.service"),
+        ("/user.slice", "/user.slice/user@1000.service", "user.slice"),
+        ("/docker/x/system.slice/a.service", "/docker/x", "a.service"),
+    ],
+)
+def test_a_limit_is_a_units_only_in_the_cgroup_that_systemd_made_for_it(
+    tmp_path: Path, group: str, top_group: str, unit: str
+) -> None:
+    directory = tmp_path / group[1:]
+    directory.mkdir(parents=True)
+    (directory / "memory.max").write_text("300\n")
+    found = tightest_bound(Hierarchy(tmp_path, memory=True), top_group, f"{group}/below", "memory.max")
+    assert found == Bound(300, unit)
+
+
+def test_a_limit_that_cant_be_read_is_said_and_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "a.slice" / "memory.max").mkdir(parents=True)  # EISDIR, whoever reads it
+    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice")
+    assert bounds.maximum is None
+    assert bounds.trouble == f"{tmp_path}/a.slice/memory.max: Is a directory"
+
+
+def test_a_process_in_1100_nested_cgroups_has_the_limits_above_them(tmp_path: Path) -> None:
+    """Whoever a subtree is delegated to can make them."""
+    (tmp_path / "a.slice").mkdir()
+    (tmp_path / "a.slice" / "memory.max").write_text("300\n")
+    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice/b.service" + "/n" * 1100)
+    assert (bounds.maximum, bounds.trouble) == (Bound(300, "a.slice"), None)

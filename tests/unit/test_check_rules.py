@@ -1,5 +1,6 @@
 """What `--check` finds: a healthy service has no finding, and each thing that is broken has its own."""
 
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,25 +14,27 @@ from memmon_systemd.check.facts import (
     Bound,
     Case,
     CgroupKind,
-    Id,
-    Level,
     Machine,
     OtherMonitor,
+    OtherMonitors,
     Rights,
-    Target,
+    Subject,
 )
+from memmon_systemd.check.findings import Finding, Id, Level
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
-from memmon_systemd.settings import Metric
+from memmon_systemd.settings import KillWhom, Metric
+from memmon_systemd.systemd.manager import POLKIT_HINT
 from memmon_systemd.systemd.restart_rules import Disposition, ExitSet, RestartRules
+from memmon_systemd.units.recipient import NO_MAIN_PROCESS
 
 MIB = 1 << 20
 UNIT = "myapp.service"
 MACHINE = Machine(CgroupKind.V2, physical_bytes=8192 * MIB)
 SERVICE = ServiceProperties(main_pid=812, restart=RestartRules("always"))
-HEALTHY = Target(
+HEALTHY = Subject(
     name=UNIT,
     unit=UNIT,
-    limit_bytes=400 * MIB,
+    threshold_bytes=400 * MIB,
     metric=Metric.UNRECLAIMABLE,
     properties=UnitProperties(timeout_stop_s=5.0, service=SERVICE),
     pids=(812, 813),
@@ -53,43 +56,45 @@ PROCESS = replace(
     rights=Rights(directly=True),
 )
 
-Change = Callable[[Target], Target]
+Change = Callable[[Subject], Subject]
 
 
-def findings(target: Target, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
+def found(subject: Subject, options: str = "", machine: Machine = MACHINE) -> list[Finding]:
     settings = parse(["-m", "400", *options.split(), "myapp"])
     if settings.target.metric is not None:
-        target = replace(target, metric=settings.target.metric)
-    return {
-        finding.id: finding.level for finding in judge(Case(settings.target, settings.user, machine, target))
-    }
+        subject = replace(subject, metric=settings.target.metric)
+    return list(judge(Case(settings.target, settings.user, machine, subject)))
+
+
+def findings(subject: Subject, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
+    return {finding.id: finding.level for finding in found(subject, options, machine)}
 
 
 def service(**changes: object) -> Change:
-    """The target with another service."""
+    """It with another service."""
 
-    def change(target: Target) -> Target:
-        assert target.properties is not None
-        assert target.properties.service is not None
-        changed = replace(target.properties.service, **changes)  # type: ignore[arg-type]  # by the table
-        return replace(target, properties=replace(target.properties, service=changed))
+    def change(subject: Subject) -> Subject:
+        assert subject.properties is not None
+        assert subject.properties.service is not None
+        changed = replace(subject.properties.service, **changes)  # type: ignore[arg-type]  # by the table
+        return replace(subject, properties=replace(subject.properties, service=changed))
 
     return change
 
 
 def unit(**changes: object) -> Change:
-    """The target with other properties of its unit."""
+    """It with other properties of its unit."""
 
-    def change(target: Target) -> Target:
-        assert target.properties is not None
-        return replace(target, properties=replace(target.properties, **changes))  # type: ignore[arg-type]
+    def change(subject: Subject) -> Subject:
+        assert subject.properties is not None
+        return replace(subject, properties=replace(subject.properties, **changes))  # type: ignore[arg-type]
 
     return change
 
 
 def facts(**changes: object) -> Change:
-    """The target with other facts."""
-    return lambda target: replace(target, **changes)  # type: ignore[arg-type]  # by the table
+    """It with other facts."""
+    return lambda subject: replace(subject, **changes)  # type: ignore[arg-type]  # by the table
 
 
 def restart(kind: str, **sets: ExitSet) -> Change:
@@ -97,11 +102,11 @@ def restart(kind: str, **sets: ExitSet) -> Change:
 
 
 def reads(**readings: float) -> Change:
-    """The target with other readings, in MiB."""
-    return lambda target: replace(
-        target,
+    """It with other readings, in MiB."""
+    return lambda subject: replace(
+        subject,
         readings={
-            **target.readings,
+            **subject.readings,
             **{key.replace("_", "-"): int(mib * MIB) for key, mib in readings.items()},
         },
     )
@@ -114,6 +119,15 @@ def test_nothing_is_found_of_a_healthy_service(options: str) -> None:
 
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
 DEFAULT = facts(disposition=Disposition.DEFAULT)
+
+
+def left_behind(subject: Subject) -> Subject:
+    """Type=oneshot with RemainAfterExit=yes, whose program has left a process in the background."""
+    rules = RestartRules("no", remain_after_exit=True)
+    change = service(type="oneshot", main_pid=0, had_main=True, restart=rules)
+    return facts(main_name=None, disposition=Disposition.UNKNOWN)(change(subject))
+
+
 BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     # the next start
     ("Restart=no", restart("no"), "", Id.NO_RESTART, Level.ERROR),
@@ -135,23 +149,27 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("SIGKILL", facts(), "-s KILL", Id.NOT_GRACEFUL, Level.WARNING),
     ("may not", facts(rights=Rights(by_systemd=False, directly=False)), "", Id.NOT_PERMITTED, Level.ERROR),
     ("only directly", facts(rights=Rights(by_systemd=False, directly=True)), "",
-     Id.BY_PIDFD_ONLY, Level.WARNING),
+     Id.NOT_PERMITTED, Level.ERROR),
     ("only by systemd", facts(rights=Rights(by_systemd=True, directly=False)), "",
      Id.NO_DIRECT_SIGNAL, Level.NOTE),
     ("can't be told", facts(rights=Rights(None, directly=True)), "", Id.RIGHTS_UNKNOWN, Level.NOTE),
     ("no main process", service(main_pid=0), "", Id.MAIN_UNKNOWN, Level.WARNING),
+    ("its main process has ended", service(main_pid=0, had_main=True), "", Id.NOBODY_TO_SIGNAL, Level.ERROR),
+    ("a oneshot that left processes", left_behind, "", Id.NOBODY_TO_SIGNAL, Level.ERROR),
     ("forking without PIDFile=", service(type="forking"), "", Id.MAIN_UNKNOWN, Level.NOTE),
     ("no main process for main", service(main_pid=0), "--kill-whom main", Id.NOBODY_TO_SIGNAL, Level.ERROR),
     ("no control process", facts(), "--kill-whom control", Id.NOBODY_TO_SIGNAL, Level.WARNING),
     ("KillMode=process", service(kill_mode="process"), "", Id.KILL_MODE, Level.WARNING),
-    ("KillMode=none, one process", lambda target: facts(pids=(812,))(service(kill_mode="none")(target)), "",
+    ("KillMode=none, one process", lambda subject: facts(pids=(812,))(service(kill_mode="none")(subject)), "",
      Id.KILL_MODE, Level.NOTE),
     ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
     ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit in 30 s", service(start_limit_interval_s=30.0), "", Id.START_LIMIT, Level.NOTE),
-    ("two monitors", facts(monitors=(OtherMonitor(99, "other.service"),)), "",
+    ("two monitors", facts(monitors=OtherMonitors((OtherMonitor(99, "other.service"),))), "",
      Id.ALREADY_MONITORED, Level.WARNING),
+    ("a monitor that can't be read", facts(monitors=OtherMonitors(unread=("python3[99]",))), "",
+     Id.MONITORS_UNKNOWN, Level.NOTE),
     # memory
     ("MemoryMax= at the threshold", facts(maximum=Bound(400 * MIB, UNIT)), "",
      Id.MEMORY_MAX_BELOW, Level.ERROR),
@@ -161,7 +179,7 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("MemoryMax= 0.5 s away", facts(maximum=Bound(450 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.WARNING),
     ("MemoryMax= and no end of time", unit(timeout_stop_s=float("inf")), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
     ("MemoryHigh=", facts(high=Bound(400 * MIB, UNIT)), "", Id.MEMORY_HIGH_BELOW, Level.WARNING),
-    ("more than the machine", facts(limit_bytes=8192 * MIB, maximum=None), "",
+    ("more than the machine", facts(threshold_bytes=8192 * MIB, maximum=None), "",
      Id.ABOVE_PHYSICAL, Level.ERROR),
     ("OOMPolicy=continue", service(oom_policy="continue"), "", Id.OOM_POLICY, Level.NOTE),
     ("OOMPolicy=stop, on-success", restart("on-success"), "-s USR1", Id.OOM_POLICY, Level.WARNING),
@@ -189,8 +207,8 @@ ALSO: dict[str, dict[Id, Level]] = {
 
 @pytest.mark.parametrize("row", BROKEN, ids=[row[0] for row in BROKEN])
 def test_each_thing_that_is_broken_is_found_and_nothing_else(row: tuple[str, Change, str, Id, Level]) -> None:
-    name, change, options, found, level = row
-    assert findings(change(HEALTHY), options) == {found: level} | ALSO.get(name, {})
+    name, change, options, wrong, level = row
+    assert findings(change(HEALTHY), options) == {wrong: level} | ALSO.get(name, {})
 
 
 def test_what_is_found_of_a_process() -> None:
@@ -204,7 +222,7 @@ def test_what_is_found_of_a_process() -> None:
 
 
 SWAPPY = replace(MACHINE, swap_bytes=MIB)
-MACHINES: list[tuple[Machine, Target, Id, Level]] = [
+MACHINES: list[tuple[Machine, Subject, Id, Level]] = [
     (replace(MACHINE, cgroups=CgroupKind.V1), HEALTHY, Id.CGROUP_V1, Level.WARNING),
     (replace(MACHINE, cgroups=CgroupKind.WITHOUT_MEMORY), HEALTHY, Id.NO_MEMORY_CONTROLLER, Level.WARNING),
     (replace(MACHINE, hidepid="hidepid=2"), HEALTHY, Id.HIDEPID, Level.NOTE),
@@ -215,17 +233,17 @@ MACHINES: list[tuple[Machine, Target, Id, Level]] = [
 ]
 
 
-@pytest.mark.parametrize(("machine", "target", "found", "level"), MACHINES)
+@pytest.mark.parametrize(("machine", "subject", "wrong", "level"), MACHINES)
 def test_what_is_wrong_with_the_machine_is_found(
-    machine: Machine, target: Target, found: Id, level: Level
+    machine: Machine, subject: Subject, wrong: Id, level: Level
 ) -> None:
-    assert findings(target, machine=machine).get(found) is level
+    assert findings(subject, machine=machine).get(wrong) is level
 
 
 @pytest.mark.parametrize(("options", "swap_max_bytes"), [("--swap", None), ("", 0)])
 def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_bytes: int | None) -> None:
-    target = replace(HEALTHY, swap_max_bytes=swap_max_bytes)
-    assert findings(target, options, replace(MACHINE, swap_bytes=MIB)) == {}
+    subject = replace(HEALTHY, swap_max_bytes=swap_max_bytes)
+    assert findings(subject, options, replace(MACHINE, swap_bytes=MIB)) == {}
 
 
 @pytest.mark.parametrize(
@@ -237,11 +255,11 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         # SuccessExitStatus= and RestartForceExitStatus= count.
         (restart("on-failure", force=ExitSet((0, 143), (TERM,))), ""),
         # Dies of it, and it is no clean end.
-        (lambda target: DEFAULT(restart("on-failure")(target)), "-s USR1"),
+        (lambda subject: DEFAULT(restart("on-failure")(subject)), "-s USR1"),
         # The page cache is no part of this metric.
         (reads(current=399, working_set=399), ""),
         # 100 MB/s don't get there within TimeoutStopSec=.
-        (lambda target: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(target)), ""),
+        (lambda subject: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(subject)), ""),
         # No limit of starts.
         (service(start_limit_interval_s=0.0), ""),
         (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
@@ -259,12 +277,60 @@ def test_a_success_status_that_its_end_has_leaves_it_down() -> None:
     assert findings(without(HEALTHY)) == {}
 
 
+def test_a_process_of_a_users_service_manager_isnt_one_of_the_systems_unit() -> None:
+    """Nobody is told to name, and so to restart, the unit that all of a user's session is in."""
+    (finding,) = found(replace(PROCESS, unit="user@1000.service"))
+    assert finding.id is Id.PART_OF_UNIT
+    assert finding.remedy.advice == "if it is a service, name that, with --user, as that user"
+
+
+def test_where_nobody_is_signalled_nothing_is_said_of_what_the_signal_does() -> None:
+    over = reads(unreclaimable=401)(left_behind(HEALTHY))
+    (nobody, above) = found(over)
+    assert nobody.consequence == NO_MAIN_PROCESS
+    assert nobody.remedy.option == "--kill-whom all"
+    assert above.consequence == "it is above the threshold now, but nobody would be signalled"
+    # A forking service has a file to name, and all of its processes can be asked for.
+    (forked,) = found(service(type="forking", main_pid=0, had_main=True)(HEALTHY))
+    assert forked.remedy.lines == ("[Service]", "PIDFile=/run/myapp.pid")
+    assert Id.NOBODY_TO_SIGNAL not in findings(over, "--kill-whom all")
+
+
+def test_a_stopped_service_whose_main_process_has_ended_will_have_one() -> None:
+    stopped = facts(pids=(), readings={})(service(main_pid=0, had_main=True)(HEALTHY))
+    assert findings(stopped) == {Id.NOT_RUNNING: Level.NOTE}
+    assert Case(parse(["-m", "4", "x"]).target, False, MACHINE, stopped).whom is KillWhom.MAIN
+
+
+def test_without_systemds_permission_nothing_is_signalled_whatever_the_kernel_allows() -> None:
+    (finding,) = found(facts(rights=Rights(by_systemd=False, directly=True))(HEALTHY))
+    assert finding.consequence == "systemd doesn't permit this user to send it SIGTERM"
+    assert finding.remedy.advice == POLKIT_HINT
+
+
+@pytest.mark.parametrize("options", ["", "--user"])
+def test_every_command_is_one_for_a_shell_and_for_the_service_manager_of_the_unit(options: str) -> None:
+    odd = r"my\x2dapp@a.service"
+    stopped = unit(active_state="inactive")(facts(pids=(), readings={})(HEALTHY))
+    transient = unit(transient=True)(restart("no")(HEALTHY))
+    monitored = facts(monitors=OtherMonitors((OtherMonitor(99, odd),)))(HEALTHY)
+    masked, unloadable = (unit(load_state=state)(HEALTHY) for state in ("masked", "bad-setting"))
+    for subject in (masked, unloadable, restart("no")(HEALTHY), stopped, transient, monitored):
+        (finding,) = found(facts(name=odd, unit=odd)(subject), options)
+        assert finding.remedy.command is not None
+        words = shlex.split(finding.remedy.command)
+        assert ("--user" in words) == bool(options)
+        assert {odd, r"my\x2dapp@.service", f"--unit={odd}"} & set(words)
+    (finding,) = found(unit(needs_reload=True)(HEALTHY), options)
+    assert finding.remedy.command == " ".join(("systemctl", *options.split(), "daemon-reload"))
+
+
 def levels_seen() -> dict[Id, set[Level]]:
     """Every id with the levels that it has in these tests."""
     seen: dict[Id, set[Level]] = {Id.PART_OF_UNIT: {Level.NOTE}}
     pairs = [row[3:] for row in BROKEN] + [row[2:] for row in MACHINES]
-    for found, level in pairs:
-        seen.setdefault(found, set()).add(level)
+    for wrong, level in pairs:
+        seen.setdefault(wrong, set()).add(level)
     return seen
 
 

@@ -150,7 +150,7 @@ def test_once_signals_what_is_over_and_tells_it_by_its_status(tmp_path: Path, st
 def test_a_check_without_such_a_process_says_so(tmp_path: Path, options: str) -> None:
     done = run(f"{options} --as process -m 5 {NOBODY}", tmp_path)
     assert done.returncode == 4
-    words = f"memory-monitor: '{NOBODY}': no process has a name that begins so"
+    words = f"memory-monitor: '{NOBODY}': no process has a name that starts with it"
     assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1
     assert bool(done.stdout) == ("--json" in options)

@@ -73,41 +73,41 @@ def test_sigkill_is_never_handled() -> None:
         (
             RestartRules("on-failure"),
             signal.SIGTERM,
-            "Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a clean exit, so it"
-            " would stay down",
+            "Restart=on-failure: systemd treats an exit on SIGTERM or with status 0 as clean, so it would"
+            " stay down",
             ("Restart=always",),
         ),
         (
             RestartRules("on-failure"),
             signal.SIGUSR1,
-            "Restart=on-failure: systemd takes an end with status 0 for a clean exit, so it would stay down"
-            " if SIGUSR1 makes it end with status 0",
+            "Restart=on-failure: systemd treats an exit with status 0 as clean, so it would stay down if"
+            " SIGUSR1 makes it exit with status 0",
             ("Restart=always",),
         ),
         (
             RestartRules("on-success"),
             signal.SIGKILL,
-            "Restart=on-success doesn't follow an end by SIGKILL, so it would stay down",
+            "Restart=on-success doesn't cover an exit on SIGKILL, so it would stay down",
             ("Restart=always",),
         ),
         (
             RestartRules(),
             signal.SIGTERM,
-            "Restart=no: systemd doesn't start it again, so it would stay down",
+            "Restart=no: systemd doesn't restart it, so it would stay down",
             ("Restart=always",),
         ),
         (
             RestartRules("on-failure", prevent=ExitSet((0,))),
             signal.SIGTERM,
-            "RestartPreventExitStatus= names an end with status 0: systemd doesn't start it again, so it"
+            "RestartPreventExitStatus= includes an exit with status 0: systemd doesn't restart it, so it"
             " would stay down",
             ("RestartPreventExitStatus=", "Restart=always"),
         ),
         (
             RestartRules("always", remain_after_exit=True),
             signal.SIGTERM,
-            "RemainAfterExit=yes: systemd takes it for active when it has ended, and starts nothing, so it"
-            " would stay down",
+            "RemainAfterExit=yes: systemd considers it active after it has exited, and doesn't restart it, so"
+            " it would stay down",
             ("RemainAfterExit=no",),
         ),
     ],

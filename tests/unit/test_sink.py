@@ -595,15 +595,25 @@ def test_a_value_can_not_bring_in_another_field(
     journal: socket.socket, directory: Path, pipe: tuple[int, int]
 ) -> None:
     sink = open_journal(directory, pipe[1])
-    sink.write("a\nPRIORITY=0", 6, (("UNIT_A", "\n"), ("UNIT_B", "=b="), ("UNIT_C", "odd\udcff")))
+    sink.write("a", 6, (("UNIT_A", "\nPRIORITY=0"), ("UNIT_B", "=b="), ("UNIT_C", "odd\udcff")))
     assert read_fields(journal) == {
-        "MESSAGE": b"a\nPRIORITY=0",
+        "MESSAGE": b"a",
         "PRIORITY": b"6",
         "SYSLOG_IDENTIFIER": b"memory-monitor",
-        "UNIT_A": b"\n",
+        "UNIT_A": b"\nPRIORITY=0",
         "UNIT_B": b"=b=",
         "UNIT_C": b"odd\\udcff",
     }
+
+
+def test_a_message_is_one_line_and_steers_no_terminal(
+    journal: socket.socket, directory: Path, pipe: tuple[int, int]
+) -> None:
+    sink = open_journal(directory, pipe[1])
+    sink.write("a\nPRIORITY=0\r\x1b[2J\u202e\x9b", 6, (("UNIT_A", "\n"),))
+    fields = read_fields(journal)
+    assert fields["MESSAGE"] == rb"a\nPRIORITY=0\r\x1b[2J\u202e\x9b"
+    assert (fields["PRIORITY"], fields["UNIT_A"]) == (b"6", b"\n")
 
 
 def test_a_value_that_no_datagram_could_hold_is_cut(

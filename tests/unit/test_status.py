@@ -1,6 +1,7 @@
 """What `systemctl status` shows of the monitor of one unit, and of several."""
 
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -126,18 +127,131 @@ def test_another_threshold_is_in_the_status_too(told: Start) -> None:
     assert " of 100 MiB unreclaimable (" in status.since_last()[-1]
 
 
-def test_of_several_units_the_last_change_is_shown(told: Start) -> None:
-    status = told("-m 500 app.service web.service")
-    status.tree.make("app.service", 30)
-    web = status.tree.make("web.service", 30)
+def test_a_unit_that_is_started_later_is_followed_like_one_that_runs(told: Start) -> None:
+    status = told("-m 500 app.service")
     status.tree.advance(0)
-    status.since_last()
-    use(web, 450 * MIB)
+    assert status.since_last() == ["app.service: waiting: it isn't running"]
+    app = status.tree.make("app.service", 30)
     status.tree.advance(10)
-    assert status.since_last() == []
-    use(web, 510 * MIB)
+    assert status.since_last()[-1].startswith("ok: at most 62.5 MiB of 500 MiB")
+    use(app, 300 * MIB)
     status.tree.advance(2)
-    assert status.since_last()[-1].startswith("web.service: signalled: ")
+    assert status.since_last()[-1].startswith("ok: at most 312.5 MiB of 500 MiB")
+
+
+def test_in_a_dry_run_no_signal_is_counted_as_sent(told: Start) -> None:
+    status, app = begun(told, "-m 500 -n app.service", 30)
+    assert status.since_last()[-1].endswith("; dry run: would have sent no signals")
+    use(app, 510 * MIB)
+    status.tree.advance(2)
+    use(app, 30 * MIB)
+    status.tree.advance(4)
+    assert status.since_last()[-1].endswith("; dry run: would have sent 1 signal")
+    assert status.tree.asked == []
+
+
+def test_in_a_dry_run_of_restarts_none_is_counted_as_asked_for(told: Start) -> None:
+    status, _ = begun(told, "-m 500 -n --restart app.service", 30)
+    assert status.since_last()[-1].endswith("; dry run: would have asked for no restarts")
+
+
+def several(told: Start, options: str = "") -> tuple[Told, dict[str, Path]]:
+    """A monitor of a.service, b.service and c.service, which use 30 MiB each, and one that doesn't run."""
+    status = told(f"-m 500 {options} a.service b.service c.service d.service")
+    units = {name: status.tree.make(f"{name}.service", 30) for name in "abc"}
+    status.tree.advance(0)
+    return status, units
+
+
+def test_of_several_units_it_says_how_many_are_in_which_state(told: Start) -> None:
+    status, units = several(told, "--for 60")
+    assert status.since_last() == ["4 units: 3 ok, 1 waiting; no signals"]
+    use(units["b"], 510 * MIB)
+    status.tree.advance(2)
+    assert status.since_last() == ["4 units: 2 ok, 1 over, 1 waiting; no signals"]
+    status.tree.advance(62)
+    assert status.since_last()[-1] == "4 units: 2 ok, 1 signalled, 1 waiting; 1 signal"
+    use(units["b"], 30 * MIB)
+    status.tree.advance(4)
+    assert status.since_last()[-1] == "4 units: 3 ok, 1 waiting; 1 signal"
+
+
+def test_of_several_units_the_nearest_to_its_threshold_is_named(told: Start) -> None:
+    status, units = several(told)
+    status.since_last()
+    use(units["a"], 300 * MIB)  # Far: what it uses isn't known.
+    status.tree.advance(4)
+    assert status.since_last() == []
+    use(units["b"], 400 * MIB)
+    status.tree.advance(4)
+    assert status.since_last() == ["4 units: 3 ok, 1 waiting; nearest b.service 80%; no signals"]
+    use(units["c"], 490 * MIB)
+    status.tree.advance(4)
+    assert status.since_last() == ["4 units: 3 ok, 1 waiting; nearest c.service 98%; no signals"]
+    use(units["c"], 0)
+    status.tree.advance(4)
+    far, nearest = status.since_last()
+    assert far == "4 units: 3 ok, 1 waiting; no signals"
+    assert nearest == "4 units: 3 ok, 1 waiting; nearest b.service 80%; no signals"
+    use(units["b"], 510 * MIB)
+    status.tree.advance(4)
+    assert status.since_last() == ["4 units: 2 ok, 1 signalled, 1 waiting; 1 signal"]
+
+
+def test_of_several_units_the_nearest_is_told_once_in_an_interval(told: Start) -> None:
+    status, units = several(told)
+    status.since_last()
+    for mib in range(400, 480):
+        use(units["a"], mib * MIB)
+        use(units["b"], (mib + 5) * MIB)
+        status.tree.advance(0.25)
+    said = status.since_last()
+    assert 9 <= len(said) <= 11
+    assert all(re.search(r"; nearest [ab]\.service (8|9)\d%; ", sentence) for sentence in said)
+
+
+def test_while_the_memory_of_several_units_stays_as_it_is_the_service_manager_hears_nothing(
+    told: Start,
+) -> None:
+    status, units = several(told)
+    use(units["a"], 510 * MIB)
+    use(units["b"], 450 * MIB)
+    status.tree.advance(4)
+    status.since_last()
+    status.tree.advance(15)  # Less than --repeat.
+    assert status.since_last() == []
+
+
+def test_of_several_units_it_says_how_many_cant_be_read_now(told: Start) -> None:
+    status, units = several(told)
+    status.since_last()
+    (units["a"] / "memory.current").write_text("")
+    status.tree.advance(6)
+    assert status.since_last() == ["4 units: 3 ok, 1 waiting (1 can't be read); no signals"]
+    use(units["a"], 30 * MIB)
+    status.tree.advance(2)
+    assert status.since_last() == ["4 units: 3 ok, 1 waiting; no signals"]
+
+
+def test_a_hundred_units_that_change_at_once_are_one_message(told: Start) -> None:
+    status = told("-m 500 x*.service")
+    for number in range(100):
+        status.tree.make(f"x{number}.service", 30)
+    status.tree.advance(0)
+    assert status.since_last() == ["100 units: 100 ok; no signals"]
+
+
+def test_the_last_of_several_units_is_said_even_if_it_is_above_the_threshold(told: Start) -> None:
+    status = told("-m 500 a*.service")
+    app, _ = (status.tree.make(f"{name}.service", 510) for name in ("app", "all"))
+    status.tree.advance(0)
+    assert status.since_last()[-1] == "2 units: 2 signalled; 2 signals"
+    shutil.rmtree(status.tree.top / "system.slice" / "all.service")
+    status.tree.advance(4)
+    assert status.since_last()[-1] == "1 unit: 1 signalled; 2 signals"
+    use(app, 30 * MIB)
+    status.tree.advance(4)
+    assert status.since_last()[-1].startswith("app.service: ok: at most 62.5 MiB of 500 MiB")
 
 
 def test_a_unit_that_a_glob_names_is_named(told: Start) -> None:

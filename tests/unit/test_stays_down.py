@@ -27,8 +27,8 @@ def test_a_service_that_would_stay_down_is_named_with_the_line_that_helps(start:
     tree = start("-m 50 app.service good.service")
     tree.manager.restarts["app.service"] = RestartRules("on-failure")
     assert warnings(tree) == [
-        "warning: app.service: Restart=on-failure: systemd takes an end by SIGTERM or with status 0 for a"
-        " clean exit, so it would stay down; set Restart=always in its [Service] section: see --check"
+        "warning: app.service: Restart=on-failure: systemd treats an exit on SIGTERM or with status 0 as"
+        " clean, so it would stay down; set Restart=always in its [Service] section: see --check"
     ]
 
 

@@ -215,9 +215,8 @@ class Pings(Notifier):
         self.now: Callable[[], float] = float
         self.times_s: list[float] = []
 
-    def watchdog(self) -> bool:
+    def watchdog(self) -> None:
         self.times_s.append(self.now())
-        return True
 
     @property
     def longest_pause_s(self) -> float:

@@ -201,9 +201,10 @@ class StandInManager(Manager):
         self.asked.append((self.clock(), what))
 
 
-def log_of(settings: Settings, sink: Sink, notifier: Notifier) -> logs.Log:
+def log_of(settings: Settings, sink: Sink) -> logs.Log:
     """What the monitor writes its lines to."""
-    return logs.Log(sink, notifier, is_quiet=settings.verbosity < 0)
+    verbosity = settings.verbosity
+    return logs.Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0)
 
 
 class StandInMachine(Machine):
@@ -243,7 +244,7 @@ class Tree:
         self.manager = StandInManager(self.clock)
         self.poller = SteppingPoller(self.clock)
         self.notifier = notifier or Notifier(None, None, None)
-        log = log_of(self.settings, self.log, self.notifier)
+        log = log_of(self.settings, self.log)
         self.context = Context(TargetList(), self.poller, Report(log))
         self.watch = SliceWatch(Libc(), top, top)
         signaller = Signaller(self.manager, by_proc())

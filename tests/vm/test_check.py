@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Leaky, Monitor, Service, eventually, properties_of, property_of, run, write_unit
+from kit import (
+    CGROUPS,
+    Leaky,
+    Monitor,
+    MonitorUnit,
+    Service,
+    eventually,
+    properties_of,
+    property_of,
+    run,
+    write_unit,
+)
 
 AS_TESTER = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--")
 HEALTHY = ("Restart=always", "MemoryMax=1G", "TimeoutStopSec=5")
@@ -32,6 +43,14 @@ def check(*arguments: str, prefix: Sequence[str] = ()) -> tuple[int, dict[str, A
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
+
+
+def check_text(*arguments: str) -> str:
+    done = subprocess.run(
+        ("memory-monitor", "--check", *arguments), capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert done.stdout, done.stderr
+    return done.stdout
 
 
 def levels(report: Mapping[str, Any]) -> dict[str, str]:
@@ -64,7 +83,7 @@ def test_nothing_is_found_of_a_healthy_service_and_it_goes_on() -> None:
             "pids": [service.pid],
         }
         text = run("memory-monitor", "--check", "-m", "400", "healthy")
-        assert text.endswith("\n\nnothing found")
+        assert text.endswith("\n\nno problems found")
         after = properties_of(
             "healthy.service", "InvocationID", "MainPID", "NRestarts", "StateChangeTimestamp"
         )
@@ -230,6 +249,33 @@ def test_a_forking_service_without_a_pid_file_has_no_main_process() -> None:
         run("systemctl", "stop", "forking.service")
 
 
+def test_where_the_main_process_has_ended_nobody_would_be_signalled() -> None:
+    """What a oneshot leaves in the background is none of the signal's business, unless all are asked for."""
+    write_unit(
+        "left.service",
+        '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c "sleep infinity &"\n'
+        "TimeoutStopSec=5\n",
+    )
+    run("systemctl", "start", "left.service")
+    try:
+        status, report = check("-m", "400", "left")
+        assert (status, levels(report)) == (3, {"nobody-to-signal": "error"})
+        ((target,),) = [name["targets"] for name in report["names"]]
+        assert (target["action"]["whom"], target["action"]["pids"]) == (None, [])
+        text = check_text("-m", "400", "left")
+        assert "  action     none: its main process has ended\n" in text
+        _, report = check("-m", "400", "--kill-whom", "all", "left")
+        ((target,),) = [name["targets"] for name in report["names"]]
+        assert target["action"]["whom"] == "all"
+        assert len(target["action"]["pids"]) == 1
+        # The monitor does as it says: at once above the threshold, and sleep still there.
+        with Monitor("-m", "100K", "-i", "0.1", "left.service") as monitor:
+            monitor.wait_for("left.service: not signalled: .*its main process has ended")
+        assert len(Path(CGROUPS, "system.slice/left.service/cgroup.procs").read_text().split()) == 1
+    finally:
+        run("systemctl", "stop", "left.service")
+
+
 def test_a_service_that_ignores_the_signal_is_an_error() -> None:
     run("systemd-run", "--quiet", "--collect", "--unit=deaf",
         "--property=Restart=always", "--property=TimeoutStopSec=1",
@@ -242,11 +288,21 @@ def test_a_service_that_ignores_the_signal_is_an_error() -> None:
         run("systemctl", "stop", "deaf.service")
 
 
-def test_a_monitor_that_looks_after_it_already_is_a_warning() -> None:
-    with Service("watched.service", properties=HEALTHY), Monitor("-m", "300", "watched"):
-        assert found("-m", "400", "watched") == (3, {"already-monitored": "warning"})
-        assert found("-m", "400", "watched.service") == (3, {"already-monitored": "warning"})
+def stop_of_the_other_monitor() -> str:
+    """The command that the only finding, about another monitor of watched.service, gives."""
+    status, report = check("-m", "400", "watched")
+    assert (status, levels(report)) == (3, {"already-monitored": "warning"})
+    return str(report["names"][0]["targets"][0]["findings"][0]["remedy"]["command"])
+
+
+def test_another_monitor_of_it_is_a_warning_with_the_way_to_stop_that_one_alone() -> None:
     with Service("watched.service", properties=HEALTHY):
+        # A child of this job's service, which isn't stopped to stop it.
+        with Monitor("-m", "300", "watched") as child:
+            assert stop_of_the_other_monitor() == f"kill {child.pid}"
+            assert found("-m", "400", "watched.service") == (3, {"already-monitored": "warning"})
+        with MonitorUnit("watcher.service", "-m", "300", "watched"):
+            assert stop_of_the_other_monitor() == "systemctl stop watcher.service"
         assert found("-m", "400", "watched") == (0, {})
 
 
@@ -254,6 +310,13 @@ def test_what_another_user_may_is_found_out_without_doing_it() -> None:
     run("systemctl", "stop", "polkit.service")  # The question starts it: that takes longer than a call may.
     with Service("foreign.service", properties=HEALTHY) as service:
         assert found("-m", "400", "foreign", prefix=AS_TESTER) == (3, {"not-permitted": "error"})
+        with Service("own.service", properties=(*HEALTHY, "User=tester")) as own:
+            # systemd's no is final, though the kernel would let it.
+            status, report = check("-m", "400", "own", prefix=AS_TESTER)
+            assert (status, levels(report)) == (3, {"not-permitted": "error"})
+            may = report["names"][0]["targets"][0]["may_signal"]
+            assert may == {"by_systemd": False, "directly": True}
+            assert own.said == ["started"]
         rule = 'action.lookup("unit") == "foreign.service" && action.lookup("verb") == "kill"'
         RULES.write_text(f"polkit.addRule(function(action) {{ if ({rule}) return polkit.Result.YES; }});\n")
         run("systemctl", "restart", "polkit.service")
@@ -319,6 +382,36 @@ def test_a_process_that_is_the_main_one_of_a_service_stays_down_with_it() -> Non
         assert (status, findings) == (3, {"part-of-unit": "note", "stays-down": "error"})
 
 
+def test_a_unit_is_not_what_a_delegated_subtree_calls_itself() -> None:
+    """A container's own x.service is in a cgroup of that name, and so is whatever a user makes."""
+    with (
+        Service("outer.service", "name nested-proc", properties=(*HEALTHY, "Delegate=yes")) as outer,
+        Service("inner.service", properties=("Restart=no", "TimeoutStopSec=5")),
+    ):
+        nested = outer.cgroup / "inner.service"
+        nested.mkdir()
+        (nested / "cgroup.procs").write_text(str(outer.pid))
+        status, report = check("-m", "400", "--as", "process", "nested-proc")
+        assert (status, levels(report)) == (0, {"part-of-unit": "note"})
+        ((target,),) = [name["targets"] for name in report["names"]]
+        assert target["unit"] == "outer.service"
+        advice = target["findings"][0]["remedy"]["advice"]
+        assert advice == "name outer.service instead of the process"
+
+
+def test_a_limit_of_zero_is_an_error_and_no_traceback() -> None:
+    write_unit("nothing.slice", "[Slice]\nMemoryMax=1\n")  # The kernel counts whole pages.
+    run("systemctl", "start", "nothing.slice")
+    try:
+        status, findings = found("-m", "80%", "nothing.slice")
+        assert (status, findings["memory-max-below"]) == (3, "error")
+        assert "threshold  0 B (unreclaimable): 80% of MemoryMax=0 B of nothing.slice" in check_text(
+            "-m", "80%", "nothing.slice"
+        )
+    finally:
+        run("systemctl", "stop", "nothing.slice")
+
+
 def test_a_stopped_unit_is_checked_by_its_file() -> None:
     write_unit(
         "resting.service",
@@ -338,7 +431,7 @@ def test_the_nearest_names_are_said_where_there_is_no_such_unit(name: str) -> No
         assert (done.returncode, done.stdout) == (4, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"memory-monitor: '{name}': ")
-        assert "healthy.service" in line.partition("; nearest: ")[2]
+        assert "healthy.service" in line.partition("; did you mean ")[2]
 
 
 def test_when_monitoring_starts_a_service_that_would_stay_down_is_a_warning() -> None:
@@ -350,7 +443,8 @@ def test_when_monitoring_starts_a_service_that_would_stay_down_is_a_warning() ->
     ):
         warnings = monitor.lines_with("^warning: ")
         assert len(warnings) == 2, monitor.log
-        assert re.match(r"warning: doomed\.service: Restart=on-failure: systemd takes an end by", warnings[0])
+        treats = r"Restart=on-failure: systemd treats an exit on SIGTERM"
+        assert re.match(rf"warning: doomed\.service: {treats}", warnings[0])
         assert re.match(r"warning: doomed@1\.service: Restart=no: ", warnings[1])
 
 
@@ -359,7 +453,7 @@ def test_a_users_service_is_checked_by_its_user() -> None:
     units = Path("/run/systemd/user")
     units.mkdir(exist_ok=True)
     Path(units, "mine.service").write_text(
-        f"[Service]\nExecStart={leaky.exec_line()}\nRestart=on-failure\nTimeoutStopSec=5\n"
+        f"[Service]\nExecStart={leaky.exec_line('name users-proc')}\nRestart=on-failure\nTimeoutStopSec=5\n"
     )
     as_user = ("runuser", "-u", "tester", "--", "env", "XDG_RUNTIME_DIR=/run/user/1000")
     run(*as_user, "systemctl", "--user", "start", "mine.service")
@@ -369,5 +463,12 @@ def test_a_users_service_is_checked_by_its_user() -> None:
         ((target,),) = [name["targets"] for name in report["names"]]
         assert target["findings"][0]["remedy"]["command"] == "systemctl --user edit mine.service"
         assert target["may_signal"] == {"by_systemd": True, "directly": True}
+        # To the system's manager it belongs to user@1000.service, which nobody should restart for it.
+        status, report = check("-m", "400", "--as", "process", "users-proc")
+        assert (status, levels(report)) == (0, {"part-of-unit": "note"})
+        ((target,),) = [name["targets"] for name in report["names"]]
+        assert target["unit"] == "user@1000.service"
+        advice = target["findings"][0]["remedy"]["advice"]
+        assert advice == "if it is a service, name that, with --user, as that user"
     finally:
         run(*as_user, "systemctl", "--user", "stop", "mine.service")
