@@ -74,6 +74,11 @@ class UnitState:
         """
         return bool(self.job_id) and self.active_state != "activating"
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it has stopped; its cgroup stays while there are processes (KillMode=, SendSIGKILL=no)."""
+        return self.active_state in ("inactive", "failed")
+
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
         return replace(self, main_pid=None) if self.main_pid == 0 and not self.had_main else self
