@@ -99,9 +99,9 @@ def test_the_nearest_names_are_said_where_there_is_none(start_leaker: Start) -> 
     wrong = NAME.replace("check", "chekc")
     done = check("-m", "20", wrong)
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == (
-        f"memory-monitor: '{wrong}': no process has a name that starts with it; did you mean {NAME}?\n"
-    )
+    said = f"memory-monitor: '{wrong}': no process has a name that starts with it; did you mean {NAME}"
+    # Another run of the tests has processes of names like these.
+    assert re.fullmatch(rf"{re.escape(said)}( or \S+)*\?\n", done.stderr)
 
 
 def test_a_process_whose_name_steers_a_terminal_is_shown_and_suggested_harmlessly() -> None:
