@@ -34,10 +34,11 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     """
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
-    report = Report(Log(sink, is_quiet=settings.verbosity < 0))
+    verbosity = settings.verbosity
+    report = Report(Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0))
     if notifier.problem is not None:
         report.warn.not_notifying(notifier.problem)
-    _allow_many_descriptors()
+    _allow_many_descriptors(report)
     machine = Machine(settings, environ)
     if settings.check:
         from memmon_systemd.check.command import check
@@ -132,9 +133,12 @@ def _pipe() -> Sequence[int]:
     return ends
 
 
-def _allow_many_descriptors() -> None:
+def _allow_many_descriptors(report: Report) -> None:
     """A process holds two descriptors, a unit four; the usual soft limit is 1,024."""
     if sys.platform == "linux":
         from memmon_systemd.linux import proc
 
-        proc.raise_descriptor_limit()
+        try:
+            proc.raise_descriptor_limit()
+        except OSError as error:
+            report.warn.few_descriptors(str(error))

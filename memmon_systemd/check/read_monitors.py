@@ -21,7 +21,7 @@ from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
 from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, command_line, proc
 from memmon_systemd.names import meaning_of
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Systemd
@@ -127,7 +127,7 @@ class MonitorReader:
     def _is_named(self, pid: int, prefix: bytes) -> bool:
         try:
             comm = proc.read_stat(pid).comm
-            return self._patience.read(lambda: proc.is_named(pid, comm, prefix))
+            return command_line.is_named(pid, comm, prefix)
         except OSError:
             return False  # It has ended, or can't be told from another of the same first 15 letters.
 

@@ -56,6 +56,10 @@ class Libc:
         if self._library.inotify_rm_watch(inotify, watch) < 0 and ctypes.get_errno() != errno.EINVAL:
             self._checked(-1)
 
+    def use_one_heap(self) -> None:
+        """Have threads made from now on take memory from the heap there is, not from one of their own."""
+        self._library.mallopt(_M_ARENA_MAX, 1)
+
     def keep_freed_memory(self) -> bool:
         """Make free() never give memory back, and large blocks come from the heap; whether that worked."""
         options = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST_INT))

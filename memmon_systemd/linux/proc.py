@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 COMM_BYTES: Final = 15
 """comm is cut to 15 bytes (TASK_COMM_LEN less the NUL)."""
 _KERNEL_THREAD: Final = 0x0020_0000
 """PF_KTHREAD in the flags of /proc/PID/stat."""
+_FORKED: Final = 0x0000_0040
+"""PF_FORKNOEXEC in them."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-_CMDLINE_BYTES: Final = 4096
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_STATUS_BYTES: Final = 4096
+_STATUS_PARTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,21 @@ class Stat:
     state: bytes
     parent: int
     kernel_thread: bool
+    forked: bool
+    """Whether it runs the program of the process that forked it: it has executed none itself."""
+    threads: int
     start_ticks: int
     resident_bytes: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a zombie; one whose first thread alone has ended lives on."""
+        return self.state in b"ZXx" and self.threads < 2
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was forked; a suspended machine's time counts."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_ticks / _TICKS_PER_S
 
 
 def read_stat(pid: int) -> Stat:
@@ -36,9 +55,17 @@ def read_stat(pid: int) -> Stat:
     try:
         begin, end = text.index(b"(") + 1, text.rindex(b")")
         rest = text[end + 2 :].split()
-        is_kernel_thread = bool(int(rest[6]) & _KERNEL_THREAD)
-        resident_bytes = int(rest[21]) * _PAGE_BYTES
-        return Stat(text[begin:end], rest[0], int(rest[1]), is_kernel_thread, int(rest[19]), resident_bytes)
+        flags = int(rest[6])
+        return Stat(
+            comm=text[begin:end],
+            state=rest[0],
+            parent=int(rest[1]),
+            kernel_thread=bool(flags & _KERNEL_THREAD),
+            forked=bool(flags & _FORKED),
+            threads=int(rest[17]),
+            start_ticks=int(rest[19]),
+            resident_bytes=int(rest[21]) * _PAGE_BYTES,
+        )
     except (ValueError, IndexError):
         raise _not_understood(path) from None
 
@@ -48,26 +75,46 @@ def is_thread(pid: int) -> bool:
 
     Threads have numbers of the same kind, and /proc/TID opens though no listing shows it.
     """
-    status = read(f"/proc/{pid}/status", 1024)
-    return b"\nTgid:\t%d\n" % pid not in status
+    return status_line(f"/proc/{pid}", b"\nTgid:").strip() != b"%d" % pid
 
 
-def is_named(pid: int, comm: bytes, prefix: bytes) -> bool:
-    """Whether the name of process `pid`, of which `comm` is the first 15 bytes, begins with `prefix`.
+def user_ids(pid: int) -> tuple[int, ...]:
+    """The real, effective, saved and file-system user of a process; OSError where there is none.
 
-    Longer names are in no file; the base names of the first arguments are compared, where comm is
-    their beginning: the program (`argv[0]`), or the script that an interpreter was started for.
+    Not those of its files in /proc, which are root's where it can't be traced: any user can have that.
     """
-    if not comm.startswith(prefix[:COMM_BYTES]):
-        return False
-    if len(prefix) <= COMM_BYTES:
-        return True
-    try:
-        arguments = read(f"/proc/{pid}/cmdline", _CMDLINE_BYTES).split(b"\0")[:3]
-    except OSError:
-        return False
-    names = (argument.rpartition(b"/")[2] for argument in arguments)
-    return any(name.startswith(prefix) and name.startswith(comm) for name in names)
+    users = status_line(f"/proc/{pid}", b"\nUid:").split()
+    if len(users) != 4 or not all(user.isdigit() for user in users):
+        raise _not_understood("Uid")
+    return tuple(map(int, users))
+
+
+def memory_directory(pid: int) -> str:
+    """The directory in /proc with the memory of a process; ProcessLookupError where it has ended.
+
+    Where its first thread has ended alone (pthread_exit(3)), that is the one of another thread.
+    """
+    if not read(f"/proc/{pid}/statm", 128).startswith(b"0 "):
+        return f"/proc/{pid}"
+    with os.scandir(f"/proc/{pid}/task") as threads:
+        for thread in threads:
+            if not read(f"{thread.path}/statm", 128).startswith(b"0 "):
+                return thread.path
+    raise ProcessLookupError(errno.ESRCH, "no memory left: a zombie")
+
+
+def first_of(pids: Iterable[int]) -> int | None:
+    """The oldest of these processes whose parent isn't one of them, as systemd guesses the main process."""
+    known = set(pids)
+    oldest: list[tuple[int, int]] = []
+    for pid in known:
+        try:
+            stat = read_stat(pid)
+        except OSError:
+            continue  # It has ended.
+        if stat.parent not in known:
+            oldest.append((stat.start_ticks, pid))
+    return min(oldest)[1] if oldest else None
 
 
 def pids() -> Iterator[int]:
@@ -93,7 +140,10 @@ def ancestors() -> set[int]:
 
 def rss_bytes(pid: int) -> int:
     """The resident set size of a process that isn't held open; OSError where there is none."""
-    return resident_bytes(read(f"/proc/{pid}/statm", 128))
+    try:
+        return resident_bytes(read(f"/proc/{pid}/statm", 128))
+    except ProcessLookupError:
+        return resident_bytes(read(f"{memory_directory(pid)}/statm", 128))
 
 
 def total_rss_bytes(pids: Iterable[int]) -> int:
@@ -108,9 +158,19 @@ def total_rss_bytes(pids: Iterable[int]) -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the hard limit does: 1,024 is usual, and a process takes two."""
+    """Allow as many descriptors as may be: 1,024 is usual, and a process takes two. OSError if refused.
+
+    The hard limit can be above fs.nr_open, which is lowered for the whole machine: then that is the most.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        most = min(hard, int(Path("/proc/sys/fs/nr_open").read_text()))
+    except (OSError, ValueError):
+        most = hard  # ProcSubset=pid hides it.
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except ValueError as error:
+        raise OSError(errno.EPERM, str(error)) from None
 
 
 def resident_bytes(statm: bytes) -> int:
@@ -123,8 +183,36 @@ def resident_bytes(statm: bytes) -> int:
     return int(fields[1]) * _PAGE_BYTES
 
 
+def status_line(directory: str, key: bytes) -> bytes:
+    r"""What is behind `key` ("\nUid:") in `status` in a directory of /proc; nothing without it. OSError.
+
+    However long the lines before it are: 65,536 groups may be 700 kB.
+    """
+    descriptor = _open(f"{directory}/status")
+    try:
+        text = b""
+        for _ in range(_STATUS_PARTS):
+            part = os.read(descriptor, _STATUS_BYTES)
+            if not part:
+                break
+            text += part
+            begin = text.find(key)
+            end = text.find(b"\n", begin + 1)
+            if 0 <= begin < end:
+                return text[begin + len(key) : end]
+            text = text[begin:] if begin >= 0 else text[-len(key) :]
+    finally:
+        os.close(descriptor)
+    return b""
+
+
+def swap_bytes(directory: str) -> int:
+    """What of a process is in swap, by `status` in a directory of /proc; 0 where the kernel has no swap."""
+    return kib_field(b":" + status_line(directory, b"\nVmSwap:"), b":")
+
+
 def kib_field(text: bytes, key: bytes) -> int:
-    """The number of KiB behind `key` in a file such as /proc/PID/status, in bytes; 0 without that key."""
+    """The number of KiB behind `key` in a file such as smaps_rollup, in bytes; 0 without that key."""
     begin = text.find(key)
     if begin < 0:
         return 0
@@ -140,11 +228,15 @@ def _not_understood(what: str) -> OSError:
 
 def read(path: str, at_most_bytes: int) -> bytes:
     """The beginning of a file of /proc/PID in one read, as the kernel makes it up; OSError."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), path) from None
+    descriptor = _open(path)
     try:
         return os.read(descriptor, at_most_bytes)
     finally:
         os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), path) from None

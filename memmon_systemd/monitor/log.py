@@ -16,11 +16,12 @@ Field = tuple[str, str]
 class Log:
     """Writes events, but with -q only requests and errors."""
 
-    __slots__ = ("_is_quiet", "_sink", "news")
+    __slots__ = ("_is_quiet", "_is_verbose", "_sink", "news")
 
-    def __init__(self, sink: Sink, *, is_quiet: bool) -> None:
+    def __init__(self, sink: Sink, *, is_quiet: bool, is_verbose: bool = False) -> None:
         self._sink = sink
         self._is_quiet = is_quiet
+        self._is_verbose = is_verbose
         self.news: str | None = None
         """The sentence of the last change of a state; None once the service's status has it."""
 
@@ -31,13 +32,20 @@ class Log:
         unit: str | None = None,
         state: State | None = None,
         fields: Sequence[Field] = (),
+        *,
+        is_minor: bool = False,
     ) -> None:
-        """One line; `unit` is the one whose journal shows it, a `state` makes it news for the status."""
+        """One line; `unit` is the one whose journal shows it, a `state` makes it news for the status.
+
+        Of one that `is_minor` only the status is told, but with -v.
+        """
         entry = [("MESSAGE_ID", event.value.message_id), *fields]
         if unit is not None:
             entry += [("OBJECT_SYSTEMD_UNIT", unit), ("MEMORY_MONITOR_UNIT", unit)]
         if state is not None:
             entry.append(("MEMORY_MONITOR_STATE", state.value))
             self.news = sentence
+        if is_minor and not self._is_verbose:
+            return
         if not self._is_quiet or event in _EVEN_IF_QUIET:
             self._sink.write(sentence, event.value.priority, entry)

@@ -242,7 +242,7 @@ class Monitor:
             target.enter(State.OK, now_s)
             target.failure = None
             self._report.recovered(target)
-        elif target.state is State.SIGNALLED and not target.is_same():
+        elif target.state is State.SIGNALLED and self._requester.is_another(target):
             # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
             target.enter(State.OK, now_s)
             self._targets.has_changed = True

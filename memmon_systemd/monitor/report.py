@@ -36,20 +36,20 @@ class Report:
             f" polling interval {format_seconds(asked.interval_s)}: " + ", ".join(settings.names),
         )
 
-    def waiting(self, name: str, unit: str | None, why: str) -> None:
+    def waiting(self, name: str, unit: str | None, why: str, *, is_minor: bool = False) -> None:
         """There is nothing to measure."""
-        self.log.write(Event.WAITING, f"{name}: waiting: {why}", unit, State.WAITING)
+        self.log.write(Event.WAITING, f"{name}: waiting: {why}", unit, State.WAITING, is_minor=is_minor)
 
-    def began(self, target: Target) -> None:
+    def began(self, target: Target, *, is_minor: bool = False) -> None:
         """A unit or process is measured from now on.
 
         One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
         if gauge is not None and gauge.trouble is not None:
-            self.warn.memory_unreadable(target.name, target.unit, gauge.trouble)
+            self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
-            self._of(Event.BEGAN, target, f"{_usage(target)} of {_threshold(target)}")
+            self._of(Event.BEGAN, target, f"{_usage(target)} of {_threshold(target)}", is_minor=is_minor)
 
     def over(self, target: Target) -> None:
         """Above the threshold, and `--for` runs."""
@@ -72,14 +72,15 @@ class Report:
         """Back within the threshold."""
         self._of(Event.RECOVERED, target, f"within again: {_usage(target)} of {_threshold(target)}")
 
-    def ended(self, target: Target) -> None:
+    def ended(self, target: Target, *, is_minor: bool = False) -> None:
         """A process that was measured has ended."""
-        self.log.write(Event.ENDED, f"{target.name}: ended", target.unit, State.WAITING)
+        sentence = f"{target.name}: ended"
+        self.log.write(Event.ENDED, sentence, target.unit, State.WAITING, is_minor=is_minor)
 
-    def no_longer_monitored(self, target: Target, why: str) -> None:
-        """A process that was measured lives, but isn't meant any more."""
+    def no_longer_monitored(self, target: Target, why: str, *, is_minor: bool = False) -> None:
+        """A unit or process that was measured is there, but isn't meant any more."""
         sentence = f"{target.name}: no longer monitored: {why}"
-        self.log.write(Event.ENDED, sentence, target.unit, State.WAITING)
+        self.log.write(Event.ENDED, sentence, target.unit, State.WAITING, is_minor=is_minor)
 
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
@@ -95,9 +96,9 @@ class Report:
         """The monitor ends."""
         self.log.write(Event.STOPPED, f"memory-monitor: {why}")
 
-    def _of(self, event: Event, target: Target, sentence: str) -> None:
+    def _of(self, event: Event, target: Target, sentence: str, *, is_minor: bool = False) -> None:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
-        self.log.write(event, sentence, target.unit, target.state, _fields(target))
+        self.log.write(event, sentence, target.unit, target.state, _fields(target), is_minor=is_minor)
 
 
 def _usage(target: Target) -> str:

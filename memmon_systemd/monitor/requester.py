@@ -27,7 +27,13 @@ class Requester:
 
         Whether the list of targets may have changed.
         """
-        if not target.is_same():
+        try:
+            is_same = target.is_same()
+        except OSError as error:
+            why = f"can't tell if it is still the same process ({error})"
+            self._failed(target, Outcome(is_done=False, sentence=why), now_s)
+            return False
+        if not is_same:
             target.enter(State.OK, now_s)
             return True
         # The question can take a second, and be cut short by the signal that ends the monitor.
@@ -44,11 +50,15 @@ class Requester:
             self._status.requests += 1
             self._report.requested(target, outcome)
         else:
-            if outcome.sentence != target.failure:
-                self._report.request_failed(target, outcome)
-            target.failure = outcome.sentence
-            target.enter(State.OVER, now_s - target.settings.for_s)
+            self._failed(target, outcome, now_s)
         return False
+
+    def is_another(self, target: Target) -> bool:
+        """Whether it is another invocation or process by now; not where that can't be read."""
+        try:
+            return not target.is_same()
+        except OSError:
+            return False  # It is read again before the next request.
 
     def look_closer(self, target: Target, gauge: Gauge) -> LookResult:
         """Measure the metric itself; a reading that fails is counted."""
@@ -61,8 +71,17 @@ class Requester:
         """Count a reading that failed; the first of a target is said."""
         target.unreadable += 1
         if target.unreadable == 1:
-            self._report.warn.memory_unreadable(target.name, target.unit, str(gauge.trouble))
+            trouble = str(gauge.trouble)
+            is_minor = target.is_minor_trouble()
+            self._report.warn.memory_unreadable(target.name, target.unit, trouble, is_minor=is_minor)
         self._status.blind(target, gauge)
+
+    def _failed(self, target: Target, outcome: Outcome, now_s: float) -> None:
+        """Said once while the reason stays the same; tried again at the next look."""
+        if outcome.sentence != target.failure:
+            self._report.request_failed(target, outcome)
+        target.failure = outcome.sentence
+        target.enter(State.OVER, now_s - target.settings.for_s)
 
 
 def _would(target: Target) -> Outcome:

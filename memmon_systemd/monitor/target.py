@@ -72,7 +72,10 @@ class Target(ABC):
 
     @abstractmethod
     def is_same(self) -> bool:
-        """Whether it is still the invocation or the process that was measured; asked before a request."""
+        """Whether it is still the invocation or the process that was measured; asked before a request.
+
+        OSError where that can't be read.
+        """
 
     @abstractmethod
     def request(self, now_s: float) -> Outcome:
@@ -81,6 +84,10 @@ class Target(ABC):
     @abstractmethod
     def lost(self, now_s: float) -> None:
         """What was measured is no more: wait for it, or set `has_ended`."""
+
+    def is_minor_trouble(self) -> bool:
+        """Whether a first failed reading of it is said with -v only."""
+        return False
 
     def begin(self, gauge: Gauge, now_s: float) -> None:
         """Measure a new invocation or process, from `ok`; the gauge has its first reading."""

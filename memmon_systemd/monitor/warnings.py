@@ -28,10 +28,10 @@ class Warnings:
         sentence = "SIGKILL isn't graceful: work in progress is lost; SIGTERM lets the service finish it"
         self._warn(Event.NOT_GRACEFUL, sentence)
 
-    def memory_unreadable(self, name: str, unit: str | None, trouble: str) -> None:
+    def memory_unreadable(self, name: str, unit: str | None, trouble: str, *, is_minor: bool = False) -> None:
         """The first sample of a target that could not be read."""
         sentence = f"{name}: its memory can't be read ({trouble}); retried at every poll"
-        self._warn(Event.UNREADABLE, sentence, unit)
+        self._warn(Event.UNREADABLE, sentence, unit, is_minor=is_minor)
 
     def events_unreadable(self, unit: str, why: str) -> None:
         """memory.events can't wake the monitor."""
@@ -100,10 +100,29 @@ class Warnings:
         sentence = f"{name}: processes can be listed again, after {searches} failed"
         self._warn(Event.SEARCH_RECOVERED, sentence)
 
-    def identity_unknown(self, process: str, why: str) -> None:
-        """Whether a PID is still the process that was measured can't be read."""
-        sentence = f"{process}: can't tell if it is still the same process ({why}); not signalled now"
-        self._warn(Event.IDENTITY_UNKNOWN, sentence)
+    def name_unreadable(self, name: str, why: str, count: int) -> None:
+        """The name of a process can't be read; said at the first time, the 10th, the 100th and so on."""
+        so_far = "" if count == 1 else f"; {count:,} times so far"
+        sentence = f"{name}: the name of a process can't be read ({why}){so_far}; the others are monitored"
+        self._warn(Event.NAME_UNREADABLE, sentence)
+
+    def process_not_held(self, name: str, pid: int, why: str) -> None:
+        """The first process of a name that is there and can't be opened."""
+        sentence = f"{name}: process {pid} can't be monitored ({why}); retried at every search"
+        self._warn(Event.PROCESS_NOT_HELD, sentence)
+
+    def few_descriptors(self, why: str) -> None:
+        """The limit of open files stays as it is."""
+        self._warn(Event.FEW_DESCRIPTORS, f"the limit of open files can't be raised: {why}")
+
+    def owner_skipped(self, unit: str, process: str, why: str) -> None:
+        """`--as owner` found a process in a unit that isn't monitored for it."""
+        self._warn(Event.OWNER_SKIPPED, f"{unit} is not monitored, though {process} runs in it: {why}", unit)
+
+    def owner_unknown(self, unit: str, process: str, why: str) -> None:
+        """Whether a unit is one that `--as owner` means can't be asked."""
+        sentence = f"{unit} is not monitored yet: can't tell if it is the owner of {process}: {why}"
+        self._warn(Event.OWNER_UNKNOWN, sentence, unit)
 
     def units_unlisted(self, why: str) -> None:
         """The first of several listings of the slices that failed."""
@@ -117,8 +136,8 @@ class Warnings:
             self._last_bug = sentence
             self._log.write(Event.BUG, sentence)
 
-    def _warn(self, event: Event, sentence: str, unit: str | None = None) -> None:
-        self._log.write(event, f"warning: {sentence}", unit)
+    def _warn(self, event: Event, sentence: str, unit: str | None = None, *, is_minor: bool = False) -> None:
+        self._log.write(event, f"warning: {sentence}", unit, is_minor=is_minor)
 
 
 def _place(error: Exception) -> str:

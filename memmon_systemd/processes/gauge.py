@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.schedule import LookResult, Schedule
+from memmon_systemd.monitor.schedule import OVER, SHORTEST_WAIT_S, WITHIN, LookResult, Schedule
 from memmon_systemd.processes.table import Process
 from memmon_systemd.settings import Metric
 
@@ -29,6 +29,18 @@ class ProcessGauge(Gauge):
             if most_bytes <= self.schedule.threshold_bytes * 3 // 4:
                 return self._within(most_bytes)
         return self.look_closer()
+
+    def look_closer(self) -> LookResult:
+        """As of every gauge, but not above while it may be about to execute another program."""
+        result = super().look_closer()
+        if result is OVER:
+            try:
+                if self._process.may_execute():
+                    self.wait_s = SHORTEST_WAIT_S
+                    return WITHIN
+            except OSError as error:
+                return self._failed(error)
+        return result
 
     def measure(self) -> int:
         """The metric now, in bytes."""

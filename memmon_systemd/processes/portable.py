@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psutil
+
+_YOUNG_S: Final = 1.0
+"""Who forks to execute another program has done so by then."""
 
 
 @contextmanager
@@ -58,6 +63,14 @@ class PortableProcess:
         with _as_os_errors(self.pid):
             return int(self._full_info("swap"))
 
+    def may_execute(self) -> bool:
+        """Whether it was forked a moment ago, by a process of the same name."""
+        with _as_os_errors(self.pid):
+            if time.time() - self._process.create_time() >= _YOUNG_S:
+                return False
+            parent = self._process.parent()
+            return parent is not None and parent.name() == self.name
+
     def is_still(self, prefix: bytes) -> bool:
         """Whether it lives, is the process that was opened, and its name begins with `prefix`."""
         try:
@@ -87,13 +100,14 @@ class PortableProcess:
 class PortableFinder:
     """New processes with a name, by a scan of all of them at each call."""
 
-    __slots__ = ("_known", "_prefix")
+    __slots__ = ("_known", "_prefix", "unreadable")
 
     def __init__(self, prefix: bytes, interval_s: float) -> None:
         """A finder; `interval_s` is what a faster one would want to know."""
         del interval_s
         self._prefix = os.fsdecode(prefix)
         self._known: set[int] = set()
+        self.unreadable: TimeoutError | None = None
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before."""
@@ -101,7 +115,8 @@ class PortableFinder:
         found = [
             process.pid
             for process in psutil.process_iter(["name", "status"])
-            if process.pid not in self._known
+            if process.pid > 0  # 0 is the kernel on macOS, and to kill(2) it is the caller's process group.
+            and process.pid not in self._known
             and (process.info["name"] or "").startswith(self._prefix)
             and process.info["status"] != psutil.STATUS_ZOMBIE
         ]

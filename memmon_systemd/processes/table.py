@@ -28,6 +28,9 @@ class Process(Protocol):
     def swap_bytes(self) -> int:
         """What of it is in swap."""
 
+    def may_execute(self) -> bool:
+        """Whether it was forked a moment ago, and its name and memory may still be those of who forked it."""
+
     def is_still(self, prefix: bytes) -> bool:
         """Whether it lives, is the one that was opened, and its name begins with `prefix`."""
 
@@ -40,6 +43,9 @@ class Process(Protocol):
 
 class Finder(Protocol):
     """New processes with a name, at each call."""
+
+    unreadable: TimeoutError | None
+    """Why the name of a process couldn't be read at the last call, if any couldn't."""
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before; OSError."""
@@ -64,9 +70,9 @@ class ProcessTable:
 def by_proc() -> ProcessTable:
     """The Linux way: pidfds and /proc, cheap enough for every look."""
     from memmon_systemd.linux import proc
-    from memmon_systemd.processes import linux
+    from memmon_systemd.processes import finder, linux
 
-    return ProcessTable(linux.LinuxProcess, linux.Finder, proc.ancestors)
+    return ProcessTable(linux.LinuxProcess, finder.Finder, proc.ancestors)
 
 
 def by_psutil() -> ProcessTable:
@@ -77,5 +83,10 @@ def by_psutil() -> ProcessTable:
 
 
 def process_table() -> ProcessTable:
-    """The way of this system."""
-    return by_proc() if sys.platform == "linux" else by_psutil()
+    """The way of this system; StartError where that can't be taken."""
+    if sys.platform != "linux":
+        return by_psutil()
+    from memmon_systemd.linux.pid_namespace import check_proc
+
+    check_proc()
+    return by_proc()

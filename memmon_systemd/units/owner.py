@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memmon_systemd.monitor.source import Context
-from memmon_systemd.processes.source import NamedProcesses
+from memmon_systemd.processes.named import NamedProcesses
 from memmon_systemd.processes.table import Process, ProcessTable
 from memmon_systemd.units.watch import UnitWatch
 

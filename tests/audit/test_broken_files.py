@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.processes import linux as finder
+from memmon_systemd.processes import finder, linux
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import Process, ProcessTable, by_proc
 from memmon_systemd.systemd.errors import BusError
@@ -149,7 +149,7 @@ def test_of_a_file_of_a_process(
     victim = start_leaker(LONG_NAME, mib=30, ignore=True)
     bystander = start_leaker(f"{MINE}-another", mib=30, ignore=True)
     guard, breaker = Guard(victim.pid, bystander.pid), Breaker(name, SEED)
-    for module in (proc, finder):
+    for module in (proc, finder, linux):
         monkeypatch.setattr(module, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(proc, "pids", lambda: iter((victim.pid, bystander.pid)))  # hundreds take too long
     monkeypatch.setattr(finder, "_MANY_NEW", 20)  # as well as 500 tries at each broken loadavg

@@ -3,6 +3,7 @@
 import os
 import pwd
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.process.kit import MonitorProcess
 from tests.process.leaker import Crowd, Leaker, build_leaker
 from tests.process.namespace import PidNamespace
+from tests.process.stuck import Stuck, build_stuck
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,6 +64,22 @@ def start_crowd(leaker_program: Path, tmp_path: Path, processes: ExitStack) -> C
         crowd = Crowd.start(leaker_program, tmp_path, name, count, **options)
         processes.callback(crowd.kill)
         return crowd
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def stuck_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_stuck(tmp_path_factory.mktemp("stuck"))
+
+
+@pytest.fixture
+def start_stuck(stuck_program: Path, tmp_path: Path, processes: ExitStack) -> Callable[..., Stuck]:
+    """`start_stuck(name, mib=…, uid=…, namespace=…)`, see Stuck."""
+
+    def start(name: str, **options: Any) -> Stuck:
+        directory = tmp_path / f"stuck-{time.monotonic_ns()}"
+        return processes.enter_context(Stuck(stuck_program, directory, name, **options))
 
     return start
 

@@ -1,58 +1,96 @@
-"""A process whose memory map can't be read, see stuck.c; needs root, /dev/fuse and a C compiler."""
+"""A process whose memory map stays locked, so that whoever reads its arguments or its PSS waits."""
 
 import os
+import shutil
+import stat
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, Self
 
-from tests.process.leaker import START_DEADLINE_S, build
+from tests.process.namespace import PidNamespace
 from tests.process.waiting import Output, eventually_or_ended
 
 SOURCE: Final = Path(__file__).with_name("stuck.c")
+DEADLINE_S: Final = 30.0
 
 
-class StuckProcess:
-    """It runs from the first line of the block to the last; whoever waits for it goes on then."""
+def build_stuck(directory: Path) -> Path:
+    """Compile stuck.c into the directory; gives the program's path."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise RuntimeError("no C compiler: the tests with real processes need gcc and libc6-dev")
+    program = directory / "stuck"
+    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+    done = subprocess.run(
+        [compiler, *flags, "-o", program, SOURCE], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{compiler} can't compile {SOURCE}:\n{done.stderr}")
+    return program
 
-    def __init__(self, directory: Path, name: str) -> None:
-        """Build it below the directory, with `name` as its comm.
 
-        Raises:
-            AssertionError: it could not get stuck; says why.
-        """
-        mount = directory / f"stuck-{name}"
-        mount.mkdir()
-        program = build(SOURCE, directory / "stuck")
-        self._output = Output(directory / f"stuck-{name}.out")
-        with self._output.path.open("wb") as file:
-            self._process = subprocess.Popen([program, name, mount], stdout=file, stderr=file)
+class Stuck:
+    """stuck.c, once its map is locked; ended with its `with`. AssertionError where no FUSE can be had."""
+
+    def __init__(
+        self,
+        program: Path,
+        directory: Path,
+        name: str,
+        mib: int = 0,
+        uid: int = -1,
+        namespace: PidNamespace | None = None,
+    ) -> None:
+        """`directory` is made; paths are relative, for another user can't go through those above it."""
+        directory.mkdir()
+        (directory / "mount").mkdir()
+        for path in (directory, directory / "mount"):
+            path.chmod(0o777)
+        device = "/dev/fuse"
+        if uid >= 0:
+            # Where no udev runs, /dev/fuse is root's.
+            device = "fuse"
+            os.mknod(directory / device, stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
+            (directory / device).chmod(0o666)
+        self._output = Output(directory / "said")
+        births = namespace.births() if namespace else nullcontext()
+        with self._output.path.open("wb") as file, births:
+            self._process = subprocess.Popen(
+                [name, name, str(mib), "mount", device, str(uid)],
+                executable=program,
+                cwd=directory,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+            )
+        self._wait_for("stuck")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        if not self._process.stdin.closed:
+            self._process.stdin.close()
+        self._process.wait(DEADLINE_S)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def __enter__(self) -> Self:
-        try:
-            eventually_or_ended(
-                lambda: self._output.first_line_with("^stuck$") and self._waits_for_its_map(),
-                START_DEADLINE_S,
-                "it waits for its own memory map",
-                lambda: self._process.poll() is None,
-                self._output,
-            )
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def free(self) -> None:
+        """Let its mmap end, and with it the lock."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        self._wait_for("free")
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _waits_for_its_map(self) -> bool:
-        """In state D (proc(5)): the lock is taken uninterruptibly, by all but a signal that kills."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "D"
-
-
-def can_be_made() -> bool:
-    return os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK)
+    def _wait_for(self, word: str) -> None:
+        eventually_or_ended(
+            lambda: self._output.first_line_with(f"^{word}$"),
+            DEADLINE_S,
+            word,
+            lambda: self._process.poll() is None,
+            self._output,
+        )

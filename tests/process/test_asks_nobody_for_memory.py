@@ -14,6 +14,7 @@ from tests.audit.counting import Faults, Trace, faults
 from tests.process.kit import MINE, WITHOUT_CAP_KILL, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 from tests.process.namespace import PidNamespace, inner_pid
+from tests.process.stuck import Stuck
 from tests.process.waiting import eventually
 
 SOON_S = 30.0
@@ -109,14 +110,14 @@ def test_while_it_measures_in_another_way(
 def test_while_200_and_1000_processes_come_and_go(
     start_settled: Start, start_crowd: Callable[..., Crowd], namespace: PidNamespace
 ) -> None:
-    crowd = start_crowd(NAME, 1, namespace=namespace)
-    monitor = start_settled()
+    crowd = start_crowd(NAME, 1, ignore=True, namespace=namespace)
+    monitor = start_settled("-m", "100K", "--repeat", "1h")
     all_in_all = 0
     with nothing_asked(monitor):
         for at_once in (200, 200, 1000, 200):
             crowd.add(at_once)
             all_in_all += at_once
-            wait_for_count(monitor, "ok: rss", all_in_all + 1)
+            wait_for_count(monitor, "signalled: rss", all_in_all + 1)
             crowd.end(at_once)
             wait_for_count(monitor, "ended", all_in_all)
 
@@ -169,6 +170,21 @@ def test_while_processes_are_opened_at_each_look(
         leaker.wait_for_signals("SIGTERM", 3, SOON_S)
         leaker.kill()
         wait_for_count(monitor, "ended", 1)
+
+
+def test_while_the_memory_map_of_a_process_is_locked(
+    start_monitor: Start, start_stuck: Callable[..., Stuck], namespace: PidNamespace
+) -> None:
+    long_name = f"{MINE}-other-which-is-long"
+    monitor = start_monitor(*OPTIONS, "--metric", "pss", NAME, long_name, namespace=namespace)
+    monitor.wait_ready()
+    with nothing_asked(monitor):
+        stuck = [start_stuck(name, mib=60, namespace=namespace) for name in (NAME, long_name)]
+        wait_for_count(monitor, "memory can't be read .*is locked", 1)
+        wait_for_count(monitor, "name of a process can't be read .*is locked", 1)
+        for process in stuck:
+            process.free()  # strace can't leave a thread that waits for it.
+        wait_for_count(monitor, "signalled: pss", 2)
 
 
 def test_while_nobody_reads_the_log(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.process.kit import MINE, MONITOR, ROOT, WITHOUT_CAP_KILL, MonitorProcess
 from tests.process.leaker import Leaker
-from tests.process.stuck import StuckProcess, can_be_made
+from tests.process.stuck import Stuck
 
 NAME = f"{MINE}-check"
 AS_ON_MACOS = (sys.executable, str(Path(__file__).with_name("as_on_macos.py")))
@@ -141,13 +141,12 @@ def test_what_runs_it_is_left_out_and_said(start_leaker: Start) -> None:
     assert f"{NAME}: 1 process (" in done.stdout
 
 
-@pytest.mark.skipif(not can_be_made(), reason="needs root and /dev/fuse: a process that is stuck")
 @pytest.mark.parametrize("name", ["memory-monitor", "python3-stuck"])
 def test_a_process_that_may_be_a_monitor_and_cant_be_read_is_a_note_and_holds_up_nothing(
-    start_leaker: Start, tmp_path: Path, name: str
+    start_leaker: Start, start_stuck: Callable[..., Stuck], name: str
 ) -> None:
     start_leaker(NAME)
-    with StuckProcess(tmp_path, name) as stuck:
+    with start_stuck(name) as stuck:
         done = check("-m", "20", NAME)
         status, findings = found("-m", "20", NAME)
     assert (status, findings["monitors-unknown"]) == (0, "note")
@@ -155,9 +154,8 @@ def test_a_process_that_may_be_a_monitor_and_cant_be_read_is_a_note_and_holds_up
     assert "monitors-unknown" not in found("-m", "20", NAME)[1]
 
 
-@pytest.mark.skipif(not can_be_made(), reason="needs root and /dev/fuse: a process that is stuck")
-def test_a_process_whose_pss_cant_be_read_holds_up_nothing(tmp_path: Path) -> None:
-    with StuckProcess(tmp_path, NAME):
+def test_a_process_whose_pss_cant_be_read_holds_up_nothing(start_stuck: Callable[..., Stuck]) -> None:
+    with start_stuck(NAME):
         status, findings = found("-m", "20", NAME)
         assert (status, findings) == (0, {"no-restart": "note"})
         status, findings = found("-m", "20", "--metric", "pss", NAME)

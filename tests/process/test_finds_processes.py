@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.linux import proc
-from memmon_systemd.processes.linux import FULL_SCAN_S, YOUNG_S, Finder
+from memmon_systemd.processes.finder import FULL_SCAN_S, YOUNG_S, Finder
 from tests.process.kit import MINE, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 
@@ -107,7 +107,7 @@ def test_it_waits_again_when_the_last_process_has_ended_and_finds_the_next(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     first = start_leaker(f"{MINE}-again")
-    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-again")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "-v", f"{MINE}-again")
     monitor.wait_ready()
     first.stop()
     monitor.wait_for_line(rf"^{MINE}-again\[{first.pid}\]: ended$", SOON_S)
@@ -120,7 +120,7 @@ def test_each_child_that_is_forked_with_the_name_is_found(
     start_crowd: Callable[..., Crowd], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     crowd = start_crowd(f"{MINE}-forked", 3)
-    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-forked")
+    monitor = start_monitor(*LIMIT, "-i", "0.1", "-v", f"{MINE}-forked")
     monitor.wait_ready()
     for _ in range(3):
         crowd.add(4)

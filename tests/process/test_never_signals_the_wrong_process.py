@@ -98,7 +98,7 @@ def test_who_takes_the_pid_of_a_monitored_process_is_not_signalled(
     witness = start_leaker(f"{NAME}-0", mib=20, ignore=True, namespace=namespace)
     monitored = start_leaker(NAME, namespace=namespace)
     pid = inner_pid(monitored.pid)
-    monitor = start_monitor(*OVER, NAME, prefix=prefix, namespace=namespace)
+    monitor = start_monitor(*OVER, "-v", NAME, prefix=prefix, namespace=namespace)
     monitor.wait_ready()
     assert holds_processes(monitor) is (prefix == ())
     pause(monitor)
@@ -154,7 +154,7 @@ def test_one_that_lost_the_name_before_it_passed_the_threshold_is_left_alone(
 ) -> None:
     witness = start_leaker(f"{NAME}-0", mib=20, ignore=True)
     leaker = start_leaker(NAME)
-    monitor = start_monitor(*OVER, NAME)
+    monitor = start_monitor(*OVER, "-v", NAME)
     monitor.wait_for_line(rf"^{NAME}\[{leaker.pid}\]: ok: ", SOON_S)
     leaker.rename("innocent")
     leaker.grow(20)

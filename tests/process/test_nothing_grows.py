@@ -14,6 +14,8 @@ from tests.process.waiting import eventually
 DEADLINE_S = 60.0
 NAME = f"{MINE}-short"
 AT_ONCE = 50
+OPTIONS = ("-m", "100K", "-i", "0.02", "--repeat", "1h")
+"""Each is above: only then there is a line for its end."""
 FREE_LISTS = 200
 """CPython keeps some objects of a kind for the next one, at most 100; less than one for each process."""
 
@@ -32,8 +34,8 @@ def test_after_2000_processes_memory_and_descriptors_are_those_of_after_100(
     start_crowd: Callable[..., Crowd],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    crowd = start_crowd(NAME, 1, namespace=namespace)
-    monitor = start_monitor("-m", "10", "-i", "0.02", NAME, namespace=namespace)
+    crowd = start_crowd(NAME, 1, ignore=True, namespace=namespace)
+    monitor = start_monitor(*OPTIONS, NAME, namespace=namespace)
     monitor.wait_ready()
     let_come_and_go(monitor, crowd, 100)
     rss_kib, descriptors = monitor.rss_kib, count_descriptors(monitor.pid)
@@ -49,10 +51,10 @@ def test_not_one_object_is_kept_of_a_process_that_ended(
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     with CountFile(library) as counts:
-        crowd = start_crowd(NAME, 1, namespace=namespace)
+        crowd = start_crowd(NAME, 1, ignore=True, namespace=namespace)
         # Not as the environment: the library counts the first program that is started with it alone.
         counted = ("env", *(f"{name}={value}" for name, value in counts.environment.items()))
-        monitor = start_monitor("-m", "10", "-i", "0.02", NAME, prefix=counted, namespace=namespace)
+        monitor = start_monitor(*OPTIONS, NAME, prefix=counted, namespace=namespace)
         monitor.wait_ready()
         let_come_and_go(monitor, crowd, 500)
         before = counts.read()
@@ -68,7 +70,7 @@ def let_come_and_go(monitor: MonitorProcess, crowd: Crowd, until: int) -> None:
     """Until so many have been found and have ended; one lives on."""
     while len(crowd.pids) < until:
         crowd.add(AT_ONCE)
-        wait_for_each(monitor, crowd.pids[-AT_ONCE:], "ok: ")
+        wait_for_each(monitor, crowd.pids[-AT_ONCE:], "signalled: ")
         crowd.end(AT_ONCE)
         wait_for_each(monitor, crowd.pids[-AT_ONCE - 1 : -1], "ended")
 

@@ -30,7 +30,7 @@ def test_a_process_that_comes_and_goes_is_found_and_missed(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     monitor = start_monitor(
-        "-m", "500", "-i", "0.1", "other-systems", command=COMMAND, environment=ENVIRONMENT
+        "-v", "-m", "500", "-i", "0.1", "other-systems", command=COMMAND, environment=ENVIRONMENT
     )
     monitor.wait_for_line("other-systems: waiting: there is no process of that name", DEADLINE_S)
     leaker = start_leaker("other-systems")

@@ -116,9 +116,16 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.NO_UNIT: [lambda r: r.warn.no_unit("app[123]")],
     Event.SEARCH_FAILED: [lambda r: r.warn.search_failed("app", "EMFILE")],
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
-    Event.IDENTITY_UNKNOWN: [lambda r: r.warn.identity_unknown("app[123]", "EIO")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
     Event.UNITS_UNLISTED: [lambda r: r.warn.units_unlisted("EMFILE")],
+    Event.NAME_UNREADABLE: [
+        lambda r: r.warn.name_unreadable("app", "ETIMEDOUT", 1),
+        lambda r: r.warn.name_unreadable("app", "ETIMEDOUT", 10),
+    ],
+    Event.PROCESS_NOT_HELD: [lambda r: r.warn.process_not_held("app", 123, "EPERM")],
+    Event.FEW_DESCRIPTORS: [lambda r: r.warn.few_descriptors("EPERM")],
+    Event.OWNER_SKIPPED: [lambda r: r.warn.owner_skipped("cron.service", "app[123]", "another main process")],
+    Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
 }
 
 

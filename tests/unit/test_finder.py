@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.linux import proc
-from memmon_systemd.processes.linux import FULL_SCAN_S, YOUNG_S, Finder
+from memmon_systemd.processes.finder import FULL_SCAN_S, YOUNG_S, Finder
 from tests.process.leaker import Leaker
 from tests.unit.trees import NO_PROCESS, linux_only
 
@@ -153,5 +153,5 @@ def test_many_new_processes_at_once_are_found_by_one_scan(
     finder.find(0.0)
     finder.find(1.0)
     child = start_leaker(NAME)
-    monkeypatch.setattr("memmon_systemd.processes.linux._MANY_NEW", 0)
+    monkeypatch.setattr("memmon_systemd.processes.finder._MANY_NEW", 0)
     assert finder.find(2.0) == [child.pid]

@@ -7,7 +7,15 @@ import pytest
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.schedule import GONE, UNREADABLE, WITHIN, LookResult, schedule_for
+from memmon_systemd.monitor.schedule import (
+    GONE,
+    OVER,
+    SHORTEST_WAIT_S,
+    UNREADABLE,
+    WITHIN,
+    LookResult,
+    schedule_for,
+)
 from memmon_systemd.processes.gauge import ProcessGauge
 from memmon_systemd.settings import Metric
 from memmon_systemd.units.gauge import open_sum_gauge
@@ -42,6 +50,7 @@ class Process:
     def __init__(self, rss: int) -> None:
         self.rss = rss
         self.pss_reads = 0
+        self.is_young_fork = False
 
     def rss_bytes(self) -> int:
         return self.rss
@@ -52,6 +61,9 @@ class Process:
 
     def swap_bytes(self) -> int:
         return 50
+
+    def may_execute(self) -> bool:
+        return self.is_young_fork
 
     def is_still(self, prefix: bytes) -> bool:
         raise NotImplementedError
@@ -83,6 +95,16 @@ def test_pss_is_only_read_where_rss_its_upper_bound_does_not_settle_it(rss: int,
     assert gauge.look() is WITHIN
     assert process.pss_reads == pss_reads
     assert 0 < gauge.wait_s <= SCHEDULE.wait_s(rss - 300)
+
+
+def test_what_may_be_about_to_execute_another_program_isnt_above_and_looked_at_again_at_once() -> None:
+    process = Process(SCHEDULE.threshold_bytes + 1)
+    gauge = ProcessGauge(process, Metric.RSS, False, SCHEDULE)
+    process.is_young_fork = True
+    assert gauge.look() is WITHIN
+    assert gauge.wait_s == SHORTEST_WAIT_S
+    process.is_young_fork = False
+    assert gauge.look() is OVER
 
 
 @linux_only

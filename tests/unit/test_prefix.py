@@ -76,14 +76,60 @@ def test_a_name_that_matches_nothing_is_waited_for_and_a_process_that_comes_is_f
     assert tree.log.having(f"{NAME}[{child.pid}]: ok: rss")
     child.kill()
     tree.advance(4)
-    assert tree.log.lines[-2:] == [
-        f"{NAME}[{child.pid}]: ended",
-        f"{NAME}: waiting: there is no process of that name",
-    ]
+    assert tree.log.lines[-1] == f"{NAME}: waiting: there is no process of that name"
     assert tree.targets == []
     start_leaker(NAME, mib=40)
     tree.advance(2)
     assert len(tree.log.having("sent SIGTERM")) == 1
+
+
+def test_of_many_processes_the_first_and_those_ever_above_are_worth_a_line(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    tree = watch("-m 20")
+    first = start_leaker(NAME)
+    tree.advance(0)
+    for _ in range(5):
+        start_leaker(NAME).kill()
+        small = start_leaker(NAME)
+        tree.advance(2)
+        small.kill()
+        tree.advance(2)
+    large = start_leaker(NAME, mib=40, ignore=True)
+    tree.advance(1)
+    large.kill()
+    tree.advance(2)
+    ok, signalled, ended = tree.log.lines
+    assert ok.startswith(f"{NAME}[{first.pid}]: ok: ")
+    assert signalled.startswith(f"{NAME}[{large.pid}]: signalled: ")
+    assert ended == f"{NAME}[{large.pid}]: ended"
+
+
+def test_with_verbose_each_that_comes_and_goes_is_said(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    tree = watch("-m 20 -v")
+    start_leaker(NAME)
+    second = start_leaker(NAME)
+    tree.advance(0)
+    second.kill()
+    tree.advance(4)
+    assert tree.log.having(f"{NAME}[{second.pid}]: ok: ")
+    assert tree.log.having(f"{NAME}[{second.pid}]: ended")
+
+
+def test_one_process_after_another_fills_no_log(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    tree = watch("-m 20 -i 1")
+    tree.advance(0)
+    for _ in range(30):
+        child = start_leaker(NAME)
+        tree.advance(2)
+        child.kill()
+        tree.advance(2)
+    assert len(tree.log.lines) == 19
+    assert tree.log.lines[-1].endswith("there is no process of that name (for the 10th time; -v logs more)")
 
 
 def test_a_process_that_took_another_name_is_let_go_instead_of_signalled(

@@ -203,7 +203,8 @@ class StandInManager(Manager):
 
 def log_of(settings: Settings, sink: Sink) -> logs.Log:
     """What the monitor writes its lines to."""
-    return logs.Log(sink, is_quiet=settings.verbosity < 0)
+    verbosity = settings.verbosity
+    return logs.Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0)
 
 
 class StandInMachine(Machine):

@@ -1,0 +1,33 @@
+"""The command line of a process: its whole name, of which comm has 15 bytes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from memmon_systemd.linux import proc, slow_read
+
+_CMDLINE_BYTES: Final = 4096
+
+
+def read(pid: int, at_most_bytes: int) -> bytes:
+    """The arguments of a process, each ended by a NUL; TimeoutError while its map is locked, OSError."""
+    return slow_read.read(pid, f"{proc.memory_directory(pid)}/cmdline", at_most_bytes)
+
+
+def is_named(pid: int, comm: bytes, prefix: bytes) -> bool:
+    """Whether the name of process `pid`, of which `comm` is the first 15 bytes, begins with `prefix`.
+
+    Longer names are in no file; the base names of the first arguments are compared, where comm is
+    their beginning: the program (`argv[0]`), or the script that an interpreter was started for.
+    OSError where these can't be read.
+    """
+    if not comm.startswith(prefix[: proc.COMM_BYTES]):
+        return False
+    if len(prefix) <= proc.COMM_BYTES:
+        return True
+    try:
+        arguments = read(pid, _CMDLINE_BYTES).split(b"\0")[:3]
+    except ProcessLookupError:
+        return False
+    names = (argument.rpartition(b"/")[2] for argument in arguments)
+    return any(name.startswith(prefix) and name.startswith(comm) for name in names)
