@@ -16,7 +16,6 @@ from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
 from memmon_systemd.check.nearest import nearest
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
@@ -24,6 +23,7 @@ from memmon_systemd.check.read_unit import UnitReader, process_name
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import known_units, matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
+from memmon_systemd.formatting import one_line
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
@@ -66,7 +66,7 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
         _print(as_text(resolved))
     for one in resolved:
         if one.missing is not None:
-            print(f"memory-monitor: {missing_line(one.missing)}", file=sys.stderr)
+            _complain(missing_line(one.missing))
     return status
 
 
@@ -86,8 +86,7 @@ class _Checker:
         self._settings = settings
         self._machine = machine
         self._report = report
-        self._patience = Patience()
-        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, self._patience)
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user)
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name matches, and what is to be said of it."""
@@ -133,7 +132,9 @@ class _Checker:
 
     def _pids(self, prefix: str) -> list[int]:
         """Processes without those that are never signalled, which are logged."""
-        found = self._processes.find(prefix)
+        found, unreadable = self._processes.find(prefix)
+        if unreadable is not None:
+            _complain(f"'{prefix}': the name of a process can't be read ({unreadable}): it isn't checked")
         untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn.process_skipped(pid)
@@ -152,9 +153,7 @@ class _Checker:
 
     @cached_property
     def _processes(self) -> ProcessReader:
-        return ProcessReader(
-            self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors, self._patience
-        )
+        return ProcessReader(self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors)
 
     @cached_property
     def _systemd_if_any(self) -> Systemd | None:
@@ -176,6 +175,10 @@ class _Checker:
             pids = (pid for pid in proc.pids() if pid not in untouchable)
             processes = {name for pid in pids if (name := process_name(pid)) is not None}
         return nearest(meaning.asked, units, processes)
+
+
+def _complain(sentence: str) -> None:
+    print(f"memory-monitor: {one_line(sentence)}", file=sys.stderr)
 
 
 def _print(text: str) -> None:

@@ -1,7 +1,9 @@
 """Nothing that a stranger can choose steers the terminal of who reads the report, or forges a line of it."""
 
+import io
 import json
 import os
+from contextlib import redirect_stderr
 from dataclasses import replace
 
 from hypothesis import given
@@ -63,7 +65,12 @@ def test_every_line_of_the_report_is_printable_whatever_a_name_holds(name: str, 
 
 @given(NAMES)
 def test_the_line_about_a_name_that_matches_nothing_is_printable(name: str) -> None:
-    assert missing_line(Missing(name, name, (name, name))).isprintable()
+    stderr = io.StringIO()
+    with redirect_stderr(stderr):
+        command._complain(missing_line(Missing(name, name, (name, name))))
+    line, end = stderr.getvalue().split("\n")
+    assert line.isprintable()
+    assert not end
 
 
 @given(NAMES)
