@@ -15,7 +15,6 @@ from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
 from memmon_systemd.check.nearest import nearest
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
@@ -86,8 +85,7 @@ class _Checker:
         self._settings = settings
         self._machine = machine
         self._report = report
-        self._patience = Patience()
-        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, self._patience)
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user)
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name matches, and what is to be said of it."""
@@ -133,7 +131,9 @@ class _Checker:
 
     def _pids(self, prefix: str) -> list[int]:
         """Processes without those that are never signalled, which are logged."""
-        found = self._processes.find(prefix)
+        found, unreadable = self._processes.find(prefix)
+        if unreadable is not None:
+            write_error(f"'{prefix}': the name of a process can't be read ({unreadable}): it isn't checked")
         untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn.process_skipped(pid)
@@ -152,9 +152,7 @@ class _Checker:
 
     @cached_property
     def _processes(self) -> ProcessReader:
-        return ProcessReader(
-            self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors, self._patience
-        )
+        return ProcessReader(self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors)
 
     @cached_property
     def _systemd_if_any(self) -> Systemd | None:

@@ -16,7 +16,6 @@ from typing import Final
 
 from memmon_systemd import arguments
 from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, command_line, proc
@@ -74,11 +73,10 @@ class RunningMonitor:
 class MonitorReader:
     """Finds the other monitors, once, when they are first asked for."""
 
-    def __init__(self, systemd: Callable[[], Systemd | None], user: bool, patience: Patience) -> None:
+    def __init__(self, systemd: Callable[[], Systemd | None], user: bool) -> None:
         """`systemd` gives the service manager of the report; None where there is none to ask."""
         self._systemd = systemd
         self._user = user
-        self._patience = patience
         self._unread: list[str] = []
         self._loaded: dict[str, bool] = {}
 
@@ -107,8 +105,8 @@ class MonitorReader:
             comm = proc.read(f"/proc/{pid}/comm", 64)[:-1]
             if comm != _COMMAND and not comm.startswith(_PYTHONS):
                 return None
-            uid = os.stat(f"/proc/{pid}").st_uid
-            line = self._patience.read(lambda: proc.read(f"/proc/{pid}/cmdline", _LONGEST_COMMAND_LINE_BYTES))
+            uid = proc.user_ids(pid)[1]
+            line = command_line.read(pid, _LONGEST_COMMAND_LINE_BYTES)
         except TimeoutError:
             self._unread.append(f"{comm.decode(errors='backslashreplace')}[{pid}]")
             return None

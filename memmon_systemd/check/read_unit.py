@@ -15,7 +15,7 @@ from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.linux.memory_stat import metric_bytes
+from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.settings import KillWhom, Metric, Settings
 from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.manager import Unit
@@ -112,20 +112,25 @@ def process_name(pid: int) -> str | None:
 def _with_readings(subject: Subject, directory: Path) -> Subject:
     """The metrics of a running unit; by its processes where it has no memory controller."""
     try:
-        current_bytes = int((directory / "memory.current").read_bytes())
-        memory_stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
+        return replace(subject, readings=_metrics(directory))
     except FileNotFoundError:
-        rss_bytes = proc.total_rss_bytes(subject.pids)
-        return replace(subject, metric=Metric.RSS, readings={Metric.RSS.value: rss_bytes})
+        if not directory.is_dir():
+            return replace(subject, trouble="it has stopped meanwhile")
+        readings = {Metric.RSS.value: proc.total_rss_bytes(subject.pids)}
+        return replace(subject, metric=Metric.RSS, readings=readings)
     except (OSError, ValueError) as error:
         return replace(subject, trouble=str(error))
-    try:
-        readings = {
-            metric.value: metric_bytes(metric, current_bytes, memory_stat, len(memory_stat))
-            for metric in _METRICS
-        }
-    except ValueError as error:
-        return replace(subject, trouble=str(error))
+
+
+def _metrics(directory: Path) -> dict[str, int]:
+    """All that the files of a cgroup tell; OSError, ValueError."""
+    current_bytes = line_number((directory / "memory.current").read_bytes(), "memory.current")
+    memory_stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
+    readings = {
+        metric.value: metric_bytes(metric, current_bytes, memory_stat, len(memory_stat))
+        for metric in _METRICS
+    }
     with suppress(FileNotFoundError):  # A kernel without swap has no such file.
-        readings[SWAP] = int((directory / "memory.swap.current").read_bytes())
-    return replace(subject, readings=readings)
+        swapped = (directory / "memory.swap.current").read_bytes()
+        readings[SWAP] = line_number(swapped, "memory.swap.current")
+    return readings

@@ -123,8 +123,8 @@ def start_limit(case: Case) -> Finding | None:
     interval_s = service.start_limit_interval_s
     within = f" within {format_seconds(interval_s)}" if interval_s < float("inf") else ""
     text = (
-        f"a leak of {'1' if slow else '100'} MB/s would get it started {service.start_limit_burst} times"
-        f"{within} (StartLimitBurst=): systemd then leaves it down"
+        f"with a leak of {'1' if slow else '100'} MB/s it would be started {service.start_limit_burst} times"
+        f"{within} (StartLimitBurst=), after which systemd leaves it down"
     )
     level = Level.WARNING if slow else Level.NOTE
     return Finding(Id.START_LIMIT, level, text, edit(case, "Unit", "StartLimitIntervalSec=0"))
@@ -136,8 +136,8 @@ def kill_mode(case: Case) -> Finding | None:
     if service is None or service.kill_mode not in ("process", "none"):
         return None
     text = (
-        f"KillMode={service.kill_mode}: when the main process has exited, the others keep running and keep"
-        " their memory, beside those of the next start"
+        f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"
+        " after the main process has exited"
     )
     level = Level.WARNING if len(case.subject.pids) > 1 else Level.NOTE
     return Finding(Id.KILL_MODE, level, text, edit(case, "Service", "KillMode=control-group"))

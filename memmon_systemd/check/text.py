@@ -43,7 +43,7 @@ def as_text(resolved: Sequence[Resolved]) -> str:
 def missing_line(missing: Missing) -> str:
     """Why a name matches nothing, and what there is."""
     nearest = f"; did you mean {' or '.join(missing.nearest)}?" if missing.nearest else ""
-    return one_line(f"'{missing.name}': {missing.why}{nearest}")
+    return f"'{missing.name}': {missing.why}{nearest}"
 
 
 def _name(one: Resolved) -> Iterator[str]:

@@ -1,6 +1,6 @@
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from tests.unit.trees import MIB, NO_PROCESS, linux_only, make_cgroup
 UNIFIED = "30 24 {device} / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 NAMED = "31 24 {device} / {named} rw,nosuid shared:5 - cgroup cgroup rw,xattr,name=systemd"
 COVERED = "30 24 0:1234567 / {unified} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+DEPTH = 1100
 OTHERS = [
     "24 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw",
     "25 24 0:5 / /mnt/nameless rw - tmpfs  rw",  # mounted with an empty source
@@ -156,20 +157,22 @@ def test_the_processes_of_a_unit_are_those_of_its_subgroups_too(tmp_path: Path) 
     assert list(processes_below(tmp_path / "absent")) == []
 
 
-def test_a_thousand_cgroups_may_be_nested(tmp_path: Path) -> None:
-    depth = 1100
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Path]:
+    """A unit with so many cgroups in each other; nobody else could remove them, by recursion."""
     top = make_cgroup(tmp_path / "app.service", 0, pids=(11,))
-    begun_in = Path.cwd()
-    os.chdir(top)
-    try:
-        for _ in range(depth):
-            os.mkdir("n")
-            os.chdir("n")
-        Path("cgroup.procs").write_text("12\n")
-    finally:
-        os.chdir(begun_in)
-    assert list(processes_below(top)) == [11, 12]
-    assert [name for name, _ in units_below(tmp_path)] == ["app.service"]
+    for depth in range(1, DEPTH + 1):
+        (top / ("n/" * depth)).mkdir()
+    (top / ("n/" * DEPTH) / "cgroup.procs").write_text("12\n")
+    yield top
+    (top / ("n/" * DEPTH) / "cgroup.procs").unlink()
+    for depth in range(DEPTH, 0, -1):
+        (top / ("n/" * depth)).rmdir()
+
+
+def test_a_thousand_cgroups_may_be_nested(nested: Path) -> None:
+    assert list(processes_below(nested)) == [11, 12]
+    assert [name for name, _ in units_below(nested.parent)] == ["app.service"]
 
 
 @linux_only

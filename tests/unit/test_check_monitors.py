@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.facts import OtherMonitor
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_monitors import MonitorReader, RunningMonitor, settings_of
 from memmon_systemd.settings import Settings
 from tests.unit.trees import linux_only
@@ -98,7 +97,7 @@ def test_another_monitor_is_known_by_its_command_line(
     tmp_path: Path, options: tuple[str, ...], counts: bool
 ) -> None:
     with fake_monitor(tmp_path, "-m", "5", *options, "myapp.service") as process:
-        reader = MonitorReader(lambda: None, False, Patience())
+        reader = MonitorReader(lambda: None, False)
         found = reader.of("myapp.service", 0).known
         process.kill()
     assert (OtherMonitor(process.pid, None) in found) is counts
@@ -109,7 +108,7 @@ def test_a_monitor_that_says_its_version_or_help_says_it_not_in_the_report(
     tmp_path: Path, word: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with fake_monitor(tmp_path, "-m", "5", word, "myapp.service") as process:
-        found = MonitorReader(lambda: None, False, Patience()).of("myapp.service", 0)
+        found = MonitorReader(lambda: None, False).of("myapp.service", 0)
         process.kill()
     assert process.pid not in [monitor.pid for monitor in found.known]
     assert capfd.readouterr() == ("", "")
