@@ -35,6 +35,8 @@ class Meaning:
     """UNIT, PROCESS or OWNER."""
     why: str
     """What decided that, for a reader."""
+    absent_unit: str | None = None
+    """The unit that it would have been, if there were one."""
 
     @property
     def is_glob(self) -> bool:
@@ -94,9 +96,11 @@ def meaning_of(name: str, kind: NameKind, is_loaded: Callable[[str], bool]) -> M
         return Meaning(name, unit, NameKind.UNIT, "a glob of units")
     if has_suffix:
         return Meaning(name, unit, NameKind.UNIT, f"its name ends in .{name.rpartition('.')[2]}")
-    if is_unit_name(unit) and is_loaded(unit):
+    if not is_unit_name(unit):
+        return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
+    if is_loaded(unit):
         return Meaning(name, unit, NameKind.UNIT, "a unit of that name is loaded")
-    return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
+    return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded", absent_unit=unit)
 
 
 def is_unit_name(name: str) -> bool:

@@ -95,7 +95,9 @@ class Sources:
             if meaning.kind is NameKind.UNIT:
                 self._add_unit(meaning)
         owners = [self._owner(meaning) for meaning in meanings if meaning.kind is NameKind.OWNER]
-        prefixes = [meaning.name for meaning in meanings if meaning.kind is NameKind.PROCESS]
+        prefixes = {
+            meaning.name: self._near_unit(meaning) for meaning in meanings if meaning.kind is NameKind.PROCESS
+        }
         # Units last: what the owners find in a refresh is looked for in the same one.
         return [*owners, *self._prefixes(prefixes), *([self.units] if self._has_units else [])]
 
@@ -154,6 +156,8 @@ class Sources:
             return
         own_name, load_state = self._machine.unit(meaning.name)
         why_waiting = _WHY_WAITING.get(load_state, f"it can't be loaded ({load_state})")
+        if load_state == "not-found":
+            why_waiting += self._suggestion(own_name)
         self.units.add_name(own_name, why_waiting)
 
     def _owner(self, meaning: Meaning) -> Source:
@@ -162,13 +166,34 @@ class Sources:
         interval_s = self._settings.target.interval_s
         return OwnerSource(meaning.name, interval_s, self._machine.table, self.units, self._context)
 
-    def _prefixes(self, names: list[str]) -> list[Source]:
+    def _near_unit(self, meaning: Meaning) -> str:
+        """What to say of the unit that a process-name prefix may have been meant to be."""
+        suggestion = self._suggestion(meaning.absent_unit) if meaning.absent_unit else ""
+        return suggestion and f"; no unit {meaning.absent_unit}{suggestion}"
+
+    def _suggestion(self, unit: str) -> str:
+        """The unit that may have been meant by the name of one that there isn't; "" where none is alike."""
+        manager = self._machine.manager_if_any()
+        if manager is None:
+            return ""
+        from memmon_systemd.nearest import known_units, nearest
+        from memmon_systemd.systemd.errors import BusError
+
+        try:
+            found = nearest(unit, known_units(manager), ())
+        except BusError:
+            found = ()  # It is the name that matters, and that was already asked for.
+        del known_units, nearest
+        forget(("memmon_systemd.nearest", "difflib"))
+        return f"; did you mean {found[0]}?" if found else ""
+
+    def _prefixes(self, names: Mapping[str, str]) -> list[Source]:
         from memmon_systemd.processes.source import PrefixSource
 
-        machine = self._machine
+        settings, machine, context = self._settings.target, self._machine, self._context
         return [
-            PrefixSource(name, self._settings.target, machine.table, machine.hierarchy, self._context)
-            for name in names
+            PrefixSource(name, settings, machine.table, machine.hierarchy, context, near_unit)
+            for name, near_unit in names.items()
             # A process that two names match would be signalled twice.
             if not name.startswith(tuple(other for other in names if other != name))
         ]

@@ -14,17 +14,17 @@ from memmon_systemd.check import rules_memory, rules_restart, rules_rights
 from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
-from memmon_systemd.check.nearest import nearest
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
 from memmon_systemd.check.read_unit import UnitReader, process_name
 from memmon_systemd.check.text import as_text, missing_line
-from memmon_systemd.check.unit_properties import known_units, matching_units
+from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
+from memmon_systemd.nearest import known_units, nearest
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd

@@ -116,20 +116,6 @@ def matching_units(manager: Manager, pattern: str) -> list[str]:
     return sorted(name for name, load_state in manager.list_units(pattern) if load_state == LOADED)
 
 
-def known_units(manager: Manager) -> list[str]:
-    """Every unit that systemd has loaded, and those that it would find if it were asked to.
-
-    By the directories that it searches: ListUnitFiles took more than a second on a slow machine.
-    """
-    names = {name for name, load_state in manager.list_units("*") if load_state != "not-found"}
-    for directory in manager.unit_path():
-        try:
-            names.update(os.listdir(directory))
-        except OSError:
-            continue  # Most of these directories don't exist, on most machines.
-    return sorted(names)
-
-
 def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
     """Whether systemd lets this user, who isn't root, signal the unit; None where that can't be told.
 

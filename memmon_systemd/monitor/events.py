@@ -53,3 +53,4 @@ class Event(Enum):
     OWNER_SKIPPED = Kind("9ce41ec42ef242eda22f9f6f999fa9fe", 4)
     OWNER_UNKNOWN = Kind("e7aecafe3ad94b08abb2e2064dae868e", 4)
     SETTINGS_NOT_READ = Kind("5fc1d41090c7436ebf5c78f91a6225d6", 4)
+    NEAR_UNIT = Kind("79bfa77ad98b44da82d3f06e8730f622", 4)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Log
+
+_MOST_NAMES: Final = 3
 
 
 class Warnings:
@@ -133,6 +138,12 @@ class Warnings:
         """Systemd looks for the settings of this instance in a file of another name."""
         sentence = f"{path} isn't read: systemd takes a backslash in EnvironmentFile= for an escape"
         self._warn(Event.SETTINGS_NOT_READ, f"{sentence}; rename it to {read_path}")
+
+    def near_unit(self, name: str, processes: Collection[str], near_unit: str) -> None:
+        """A NAME is taken for a process-name prefix, and a unit may have been meant."""
+        some = ", ".join(sorted(processes)[:_MOST_NAMES])
+        more = ", ..." if len(processes) > _MOST_NAMES else ""
+        self._warn(Event.NEAR_UNIT, f"{name}: processes {some}{more}{near_unit}")
 
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""

@@ -84,9 +84,10 @@ class PrefixSource(NamedProcesses):
         table: ProcessTable,
         hierarchy: Hierarchy | None,
         context: Context,
+        near_unit: str = "",
     ) -> None:
-        """A source for names that start with `name`."""
-        super().__init__(name, settings.interval_s, table, context)
+        """A source for names that start with `name`; `near_unit` says which unit may have been meant."""
+        super().__init__(name, settings.interval_s, table, context, near_unit)
         self._settings = settings
         self._hierarchy = hierarchy
         self._targets: dict[int, ProcessTarget] = {}

@@ -126,6 +126,9 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.FEW_DESCRIPTORS: [lambda r: r.warn.few_descriptors("EPERM")],
     Event.OWNER_SKIPPED: [lambda r: r.warn.owner_skipped("cron.service", "app[123]", "another main process")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
+    Event.NEAR_UNIT: [
+        lambda r: r.warn.near_unit("myap", {"myapp"}, "; no unit myap.service; did you mean myapp.service?")
+    ],
     Event.SETTINGS_NOT_READ: [lambda r: r.warn.settings_not_read(r"/etc/x\x2dy.conf", "/etc/xx2dy.conf")],
 }
 

@@ -135,6 +135,8 @@ class StandInManager(Manager):
         self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
+        self.units: tuple[str, ...] = ()
+        """What it lists."""
         self.stopped: set[str] = set()
         self.starting: set[str] = set()
         """Units that a job is about to start."""
@@ -154,6 +156,15 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return name, self.load_states.get(name, "loaded")
+
+    def list_units(self, pattern: str) -> list[tuple[str, str]]:
+        assert pattern == "*"
+        if self.failure:
+            raise self.failure
+        return [(name, "loaded") for name in self.units]
+
+    def unit_path(self) -> list[str]:
+        return []
 
     def state(self, unit: Unit) -> UnitState:
         self.questions += 1

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -103,3 +105,16 @@ def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
         run(*as_tester, "systemctl", "--user", "stop", "my-own.service")
         monitor.wait_for(r"^my-own\.service: waiting: it stopped$")
     assert not re.search("Traceback", monitor.log)
+
+
+def test_a_name_that_matches_nothing_is_logged_with_the_unit_that_may_have_been_meant() -> None:
+    for name in ("dbsu", "dbsu.service"):
+        begun_s = time.monotonic()
+        done = subprocess.run(
+            ("memory-monitor", "--once", "-m", "500", name), capture_output=True, text=True, check=False
+        )
+        print(f"{name}: {time.monotonic() - begun_s:.1f} s")
+        waiting = done.stderr.splitlines()[-1]
+        assert waiting.startswith(f"{name}: waiting: there is no ")
+        assert waiting.endswith("; did you mean dbus.service?")
+        assert done.returncode == 4
