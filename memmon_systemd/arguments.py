@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
 from memmon_systemd.errors import UsageError
@@ -19,6 +19,16 @@ from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, Target
 T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
+    "-m": parsing.parse_threshold,
+    "--max-memory": parsing.parse_threshold,
+    "-i": parsing.parse_time,
+    "--interval": parsing.parse_time,
+    "--growth": parsing.parse_rate,
+    "--for": parsing.parse_time,
+    "--repeat": parsing.parse_time,
+}
+"""The options whose values have units."""
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp where a unit of that name is loaded), a glob of units
 ("worker@*.service"), or the first letters of a process name; --as decides where the guess is wrong.
@@ -28,14 +38,40 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
+    """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
+    _check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
     _check_modes(wanted)
     return wanted
+
+
+def _check_split_values(arguments: Sequence[str]) -> None:
+    """Refuse "-m 500 MiB x": a value in two words, of which the second would be a NAME; UsageError."""
+    for first, second, third in zip(arguments, arguments[1:], [*arguments[2:], ""], strict=False):
+        option, equals, value = first.partition("=")
+        if equals:
+            name = second
+        elif option[:2] in _MEASURES and option[2:]:
+            option, value, name = option[:2], option[2:], second
+        else:
+            value, name = second, third
+        parse_value = _MEASURES.get(option)
+        if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
+            raise UsageError(
+                f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
+            )
+
+
+def _is_parsed(parse_value: Callable[[str], object], text: str) -> bool:
+    try:
+        parse_value(text)
+    except UsageError:
+        return False
+    return True
 
 
 def _check_modes(wanted: Settings) -> None:
@@ -56,6 +92,17 @@ def _check_modes(wanted: Settings) -> None:
         raise UsageError("--json: is the form of a report: add --check")
 
 
+class TextWanted(Exception):  # noqa: N818 - no error
+    """What the arguments ask for is this text: that of --help, or of --version."""
+
+
+class _Tell(argparse.Action):
+    """Asks for the text that it has, or for the help. argparse would lose what can't be printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        raise TextWanted(self.const or parser.format_help())
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are exceptions."""
 
@@ -68,10 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="memory-monitor",
         description=_DESCRIPTION,
         epilog=_EPILOG,
+        add_help=False,
         allow_abbrev=False,
         formatter_class=_help_formatter,
     )
     add = parser.add_argument
+    add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
     add("names", nargs="+", metavar="NAME", type=_as(parsing.parse_name), help="what to monitor")
     add(
         "-m",
@@ -174,7 +223,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="with --check: the report as JSON")
     add("-v", "--verbose", action="store_true", help="say every reading")
     add("-q", "--quiet", action="store_true", help="say only actions and errors")
-    add("--version", action="version", version=f"memory-monitor {__version__}")
+    version = f"memory-monitor {__version__}\n"
+    add(
+        "--version",
+        action=_Tell,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        const=version,
+        help="print the version and exit",
+    )
     return parser
 
 

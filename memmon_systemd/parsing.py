@@ -11,6 +11,7 @@ from memmon_systemd.formatting import format_seconds, one_line
 from memmon_systemd.settings import Share, Size, Threshold
 
 SHORTEST_INTERVAL_S = 0.01
+LOWEST_THRESHOLD_BYTES = 1 << 20
 LONGEST_TIME_S = 365.25 * 86400
 LONGEST_NAME_BYTES = 255  # NAME_MAX; also systemd's limit for the name of a unit
 _TOO_MANY_BYTES = 1 << 63  # the kernel's memory limits are signed 64-bit numbers of bytes
@@ -64,18 +65,18 @@ def _parse_bytes(text: str, number: str, kind: str, what_works: str) -> int:
         raise UsageError(f"{_quoted(text)} is not a {kind}: use {what_works}")
     size_bytes = _scaled(match[1], match[2], unit)
     if size_bytes == 0:
-        raise UsageError(f"{_quoted(text)} is no {kind} above zero: use {what_works}")
+        raise UsageError(f"{_quoted(text)} is not a {kind} above zero: use {what_works}")
     if size_bytes >= _TOO_MANY_BYTES:
         raise UsageError(f"{_quoted(text)} is too large: use less than {_TOO_MANY_BYTES >> 40}T")
     return size_bytes
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, works: str = "MiB (500) or a suffix (1.5G, 512MiB)") -> int:
     """Bytes from "500" (MiB), "1.5G", "512MiB" or "1048576B"; every suffix is 1024-based.
 
-    UsageError for anything else, for nothing (0) and for 2^63 bytes or more.
+    UsageError, which says what `works`, for anything else, for nothing (0) and for 2^63 bytes or more.
     """
-    return _parse_bytes(text, text, "size", "MiB (500) or a suffix (1.5G, 512MiB)")
+    return _parse_bytes(text, text, "size", works)
 
 
 def parse_rate(text: str) -> int:
@@ -85,15 +86,25 @@ def parse_rate(text: str) -> int:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """A Size, or a Share from "80%" (above 0 and at most 100); UsageError for anything else."""
+    """A Size of 1 MiB or more, or a Share from "80%" (above 0, at most 100); UsageError for anything else."""
     match = _SHARE.fullmatch(text)
     if match is None:
-        works = "MiB (500), a suffix (1.5G, 512MiB) or a share of the limit (80%)"
-        return Size(_parse_bytes(text, text, "size", works))
+        size_bytes = parse_size(text, "MiB (500), a suffix (1.5G, 512MiB) or a share of the limit (80%)")
+        if size_bytes < LOWEST_THRESHOLD_BYTES:
+            raise UsageError(f"{_quoted(text)} is less than 1 MiB: use {_what_was_meant(text)}")
+        return Size(size_bytes)
     percent = float(f"{match[1]}.{match[2] or 0}")
     if not 0 < percent <= 100:
-        raise UsageError(f"{_quoted(text)} is no usable share: use more than 0% and at most 100%")
+        raise UsageError(f"{_quoted(text)} is not a usable share: use more than 0% and at most 100%")
     return Share(percent)
+
+
+def _what_was_meant(text: str) -> str:
+    """By a threshold below 1 MiB: 0.8 is a share or a part of 1G, and 500K has the wrong suffix."""
+    number = text.strip()
+    if number.replace(".", "").isdecimal():
+        return f"{float(number) * 100:g}% for a share, or a suffix ({number}G)"
+    return "at least 1M; without a suffix a number is MiB (500)"
 
 
 def parse_time(text: str, *, least_s: float = 0.0) -> float:
@@ -164,8 +175,10 @@ def _what_signals_work(full_name: str) -> str:
 def parse_name(text: str) -> str:
     """The name of a unit or a process, as it was; UsageError for what can be neither."""
     if not text.strip():
-        works = "a unit (myapp.service) or the first letters of a process name"
+        works = "a unit (myapp.service) or a process-name prefix"
         raise UsageError(f"{_quoted(text)} is not a name: use {works}")
+    if text.strip() == "%":
+        raise UsageError("'%' is not a name: use no space in a share (-m 80%)")
     if "/" in text:
         raise UsageError(f"{_quoted(text)} is not a name: use one without a slash, no path")
     if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):

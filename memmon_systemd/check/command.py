@@ -5,7 +5,6 @@ The only entry point of this folder: nothing that runs imports it.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -23,10 +22,10 @@ from memmon_systemd.check.read_unit import UnitReader, process_name
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import known_units, matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
-from memmon_systemd.formatting import one_line
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
+from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
@@ -61,12 +60,12 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
     if settings.json:
-        _print(as_json(settings, checker.facts, resolved, status))
+        write_text(as_json(settings, checker.facts, resolved, status))
     else:
-        _print(as_text(resolved))
+        write_text(as_text(resolved))
     for one in resolved:
         if one.missing is not None:
-            _complain(missing_line(one.missing))
+            write_error(missing_line(one.missing))
     return status
 
 
@@ -134,7 +133,7 @@ class _Checker:
         """Processes without those that are never signalled, which are logged."""
         found, unreadable = self._processes.find(prefix)
         if unreadable is not None:
-            _complain(f"'{prefix}': the name of a process can't be read ({unreadable}): it isn't checked")
+            write_error(f"'{prefix}': the name of a process can't be read ({unreadable}): it isn't checked")
         untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn.process_skipped(pid)
@@ -175,17 +174,3 @@ class _Checker:
             pids = (pid for pid in proc.pids() if pid not in untouchable)
             processes = {name for pid in pids if (name := process_name(pid)) is not None}
         return nearest(meaning.asked, units, processes)
-
-
-def _complain(sentence: str) -> None:
-    print(f"memory-monitor: {one_line(sentence)}", file=sys.stderr)
-
-
-def _print(text: str) -> None:
-    """All of it on stdout, or OSError: by `print` a failure would only show at the interpreter's end."""
-    data = text.encode(errors="backslashreplace")
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError as error:
-        raise OSError(f"the report can't be written: {error.strerror}") from None

@@ -6,11 +6,9 @@ of its names, and no read of it waits for ever.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -158,8 +156,7 @@ def settings_of(words: Sequence[str]) -> Settings | None:
         is_module = words[max(place - 1, 0) : place + 1] == ["-m", "memmon_systemd"]
         if word.rpartition("/")[2] == _COMMAND.decode() or is_module:
             try:
-                with redirect_stdout(io.StringIO()):  # --help and --version print, and exit.
-                    return arguments.parse(words[place + 1 :])
-            except (UsageError, SystemExit):
+                return arguments.parse(words[place + 1 :])
+            except (UsageError, arguments.TextWanted):
                 return None
     return None

@@ -129,6 +129,11 @@ class Warnings:
         instead = "those that are known stay monitored; retried at every poll"
         self._warn(Event.UNITS_UNLISTED, f"units can't be listed ({why}): {instead}")
 
+    def settings_not_read(self, path: str, read_path: str) -> None:
+        """Systemd looks for the settings of this instance in a file of another name."""
+        sentence = f"{path} isn't read: systemd takes a backslash in EnvironmentFile= for an escape"
+        self._warn(Event.SETTINGS_NOT_READ, f"{sentence}; rename it to {read_path}")
+
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
         sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({_place(error)}); continuing"

@@ -199,7 +199,7 @@ def test_a_report_that_cant_be_written_is_one_line(start_leaker: Start, form: tu
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "memory-monitor: the report can't be written: No space left on device\n"
+    assert done.stderr == "memory-monitor: the standard output can't be written: No space left on device\n"
 
 
 def test_without_proc_and_systemd_it_says_what_there_is_to_say(start_leaker: Start) -> None:
