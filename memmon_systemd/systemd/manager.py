@@ -74,6 +74,11 @@ class UnitState:
         """
         return bool(self.job_id) and self.active_state != "activating"
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it has stopped; its cgroup stays while there are processes (KillMode=, SendSIGKILL=no)."""
+        return self.active_state in ("inactive", "failed")
+
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
         return replace(self, main_pid=None) if self.main_pid == 0 and not self.had_main else self
@@ -128,11 +133,7 @@ class Manager:
         the one that is known, it was so then, too. (One answer with both has some 400 properties, and takes
         512 KiB for a moment.)
         """
-        main_pid: int | None = None
-        had_main = False
-        if unit.is_service:
-            main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
-            had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
+        main_pid, had_main = self._main_process(unit)
         properties = self._all(unit, _DESTINATION + b".Unit")
         # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
         # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
@@ -145,6 +146,15 @@ class Manager:
             os.fsdecode(properties[b"SubState"]),
             properties[b"Job"][0],
         )
+
+    def identity(self, unit: Unit) -> UnitState:
+        """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
+
+        Little, for at start-up it is asked of each of a thousand.
+        """
+        main_pid, had_main = self._main_process(unit)
+        invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
+        return UnitState(invocation_id, main_pid, had_main)
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
         """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
@@ -198,6 +208,13 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def _main_process(self, unit: Unit) -> tuple[int | None, bool]:
+        """The main process, and whether there ever was one."""
+        if not unit.is_service:
+            return None, False
+        main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
+        return main_pid, bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
 
     def _all(self, unit: Unit, interface: bytes) -> Properties:
         where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")

@@ -143,6 +143,10 @@ class UnitTarget(Target):
             return Outcome(is_done=False, sentence="its cgroup is gone")
         if self.settings.restart and self._known.has_job:
             return Outcome(is_done=True, sentence="it has a job", is_under_way=True)
+        if self.settings.restart and self._known.is_down:
+            # TryRestartUnit would do nothing, with success.
+            sentence = f"it is {self._known.active_state}, and processes of it are left: nothing to restart"
+            return Outcome(is_done=False, sentence=sentence)
         return self._context.signaller.request(
             self._bus_unit, self._known, self.settings, self.found.directory, self._backoff, now_s
         )
@@ -188,7 +192,7 @@ class UnitTarget(Target):
         """Which invocation it is, and how long a request may take."""
         manager, timeout_stop_s = self._context.manager, None
         try:
-            self._known = manager.state(self._bus_unit)
+            self._known = manager.identity(self._bus_unit)
             timeout_stop_s = manager.timeout_stop_s(self._bus_unit)
         except BusError as error:
             self._known = UNKNOWN

@@ -16,9 +16,8 @@ from memmon_systemd.units.stop import Stop
 from memmon_systemd.units.target import UnitContext, UnitTarget
 
 _STOP_PAUSE_S: Final = 1.0
-_BEGUN_AT_ONCE: Final = 8
-"""Each is a question to systemd, of up to a second: then the watchdog and the other units have their turn."""
-
+_BEGUN_AT_ONCE: Final = 4
+"""Each is four questions to systemd, of up to a second: then the watchdog and other units have their turn."""
 UNTOUCHABLE: Final = "memory-monitor, an ancestor of it, or PID 1 runs in it"
 
 
@@ -57,11 +56,10 @@ class UnitWatch(Source):
         self._owners: set[str] = set()
         self._skipped: set[str] = set()
         self._some_have_run = self._has_looked = self._has_stopped = False
-        self._listed_in_vain = False
-        self._has_more = False
-        """Whether there are units that were found and aren't measured yet."""
-        self._limits_are_old = False
+        self._listed_in_vain = self._limits_are_old = False
         self._polled = NO_DESCRIPTOR
+        self._more: Mapping[str, cgroup.Found] = {}
+        """Units that were found and aren't measured yet."""
         self._poll_inotify()
 
     def add_name(self, name: str, why_waiting: str) -> None:
@@ -110,8 +108,11 @@ class UnitWatch(Source):
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""
         news = self._watch.news(self._is_wanted)
-        if self.is_stale or news.units or self._has_more or self._awaits_files():
+        awaits_files = any(target.files_pause_s < NEVER for target in self._targets.values())
+        if self.is_stale or news.units or awaits_files:
             self.is_stale = not self._rescan(now_s)
+        elif self._more:
+            self._watch_limits(self._begin(self._more, now_s), now_s)
         if not self._has_looked:
             self._begin_to_look()
         if (news.limits or self._limits_are_old) and self._settings.threshold.follows_limit:
@@ -145,13 +146,10 @@ class UnitWatch(Source):
             return False
         self._listed_in_vain = False
         self._poll_inotify()
-        some_are_gone = self._end_gone(seen, now_s)
-        begun = self._begin_new(seen, now_s)
-        if self._settings.threshold.follows_limit and (some_are_gone or begun or not had_all):
-            found = (target.found for target in self._targets.values())
-            self._watch.watch_limits(group.path for group in found if group is not None)
-            # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
-            self._follow_limits(begun, now_s)
+        has_changed = self._end_gone(seen, now_s)
+        begun = self._begin(seen, now_s)
+        if has_changed or begun or not had_all:
+            self._watch_limits(begun, now_s)
         return True
 
     def _end_gone(self, seen: Mapping[str, cgroup.Found], now_s: float) -> bool:
@@ -166,24 +164,32 @@ class UnitWatch(Source):
                 self._forget(target)
         return has_changed
 
-    def _begin_new(self, seen: Mapping[str, cgroup.Found], now_s: float) -> Sequence[UnitTarget]:
+    def _begin(self, seen: Mapping[str, cgroup.Found], now_s: float) -> Sequence[UnitTarget]:
         """Measure the units that are there and weren't measured: these."""
         begun: list[UnitTarget] = []
-        self._has_more = False
+        more: dict[str, cgroup.Found] = {}
         for name, found in seen.items():
             if name in self._untouchable:
                 self._skip(name)
                 continue
             target = self._targets.get(name) or self._add(name)
             self._some_have_run = True
-            if target.found is None:
-                # At start-up all of them: their memory is to be asked for before READY.
-                if len(begun) == _BEGUN_AT_ONCE and self._has_looked:
-                    self._has_more = True
-                    break
-                if target.try_begin(found, now_s):
-                    begun.append(target)
+            if target.found is not None:
+                continue
+            # At start-up all of them: their memory is to be asked for before READY.
+            if len(begun) == _BEGUN_AT_ONCE and self._has_looked:
+                more[name] = found
+            elif target.try_begin(found, now_s):
+                begun.append(target)
+        self._more = more
         return begun
+
+    def _watch_limits(self, begun: Iterable[UnitTarget], now_s: float) -> None:
+        if self._settings.threshold.follows_limit:
+            groups = (target.found for target in self._targets.values() if target.found is not None)
+            self._watch.watch_limits(group.path for group in groups)
+            # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.
+            self._follow_limits(begun, now_s)
 
     def _follow_limits(self, targets: Iterable[UnitTarget], now_s: float) -> None:
         for target in targets:
@@ -218,9 +224,6 @@ class UnitWatch(Source):
             self._skipped.add(name)
             self._context.shared.report.warn.unit_skipped(name, UNTOUCHABLE)
 
-    def _awaits_files(self) -> bool:
-        return any(target.files_pause_s < NEVER for target in self._targets.values())
-
     def _is_asked_for_stop(self) -> bool:
         """Whether everything was running, and nothing has a cgroup any more."""
         return (
@@ -235,7 +238,7 @@ class UnitWatch(Source):
             self._context.shared.poller.watch(self._polled, self)
 
     def _next_refresh_s(self, now_s: float) -> float:
-        if self._has_more:
+        if self._more:
             return now_s
         due_s = NEVER
         if self._limits_are_old or not self._watch.has_all:

@@ -146,6 +146,17 @@ def test_a_restart_that_is_under_way_is_not_asked_for_again(start: Start, active
     assert len(tree.asked) > 1
 
 
+@pytest.mark.parametrize("active_state", ["inactive", "failed"])
+def test_what_is_left_of_a_stopped_unit_is_nothing_to_restart(start: Start, active_state: str) -> None:
+    tree = start("-m 100 --restart --repeat 1 app.service")
+    tree.manager.usual = replace(tree.manager.usual, active_state=active_state)
+    tree.make("app.service", 101)
+    tree.advance(30)
+    assert tree.asked == []
+    (failed,) = tree.log.having("not restarted")
+    assert failed.endswith(f"it is {active_state}, and processes of it are left: nothing to restart")
+
+
 def test_a_oneshot_at_work_has_a_start_job_and_is_restarted(start: Start) -> None:
     tree = start("-m 100 --restart app.service")
     tree.manager.usual = replace(tree.manager.usual, active_state="activating", job_id=7)

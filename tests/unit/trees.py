@@ -163,6 +163,9 @@ class StandInManager(Manager):
             raise self.failure
         return self.states.get(unit.name, self.usual)
 
+    def identity(self, unit: Unit) -> UnitState:
+        return self.state(unit)
+
     def timeout_stop_s(self, unit: Unit) -> float | None:
         if self.failure:
             raise self.failure

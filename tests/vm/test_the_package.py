@@ -170,6 +170,36 @@ def test_an_upgrade_restarts_the_instances_that_run_and_starts_no_other(
     assert monitored.said == ["started"]
 
 
+def test_it_can_be_upgraded_and_removed_while_a_target_is_above_its_threshold(
+    monitored: Service, tmp_path: Path
+) -> None:
+    with Service("packaged-2.service", "ignore", "grow 40") as above:
+        instance = "memory-monitor@packaged-2.service"
+        settings = SETTINGS.with_name("packaged-2.conf")
+        settings.write_text("MAX_MEMORY=30\nOPTIONS=--repeat 1s\n")
+        run("systemctl", "start", instance)
+        above.wait_for("SIGTERM")
+        before = property_of(instance, "MainPID")
+        run("dpkg", "--install", str(newer_package(tmp_path)))
+        assert property_of(instance, "MainPID") != before
+        above.wait_for("SIGTERM", above.said.count("SIGTERM") + 2)
+        run("dpkg", "--remove", "memory-monitor")
+        asked = above.said.count("SIGTERM")
+        assert property_of(instance, "ActiveState") == "inactive"
+        assert property_of(above.unit, "ActiveState") == "active"
+        install()
+        run("systemctl", "start", instance)
+        above.wait_for("SIGTERM", asked + 1)
+        run("dpkg", "--purge", "memory-monitor")
+        assert properties_of(instance, "ActiveState", "LoadState") == {
+            "ActiveState": "inactive",
+            "LoadState": "not-found",
+        }
+        assert property_of(above.unit, "ActiveState") == "active"
+        settings.unlink()
+    assert monitored.said == ["started"]
+
+
 @pytest.mark.usefixtures("monitored")
 def test_removed_it_stops_its_instances_and_keeps_what_an_admin_has_set() -> None:
     run("dpkg", "--remove", "memory-monitor")
