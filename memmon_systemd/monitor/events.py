@@ -45,6 +45,7 @@ class Event(Enum):
     NO_UNIT = Kind("599b9591bba94dee8965f1e7dd424be7", 4)
     SEARCH_FAILED = Kind("1091b84d076b47338ac33a747d3293f8", 4)
     SEARCH_RECOVERED = Kind("9d772e1f7fbf4b3282cb4794b826cafc", 5)
+    SETTINGS_NOT_READ = Kind("5fc1d41090c7436ebf5c78f91a6225d6", 4)
     BUG = Kind("26fee8ede7bc49ad9f542d7d58d20e39", 3)
     UNITS_UNLISTED = Kind("af9c4910c3d5474193bb805d166bb506", 4)
     NAME_UNREADABLE = Kind("864641be1d5544608281b8ac0cff4a78", 4)
@@ -52,5 +53,4 @@ class Event(Enum):
     FEW_DESCRIPTORS = Kind("cf069ef5bb664d78abefb8604c77c3a7", 4)
     OWNER_SKIPPED = Kind("9ce41ec42ef242eda22f9f6f999fa9fe", 4)
     OWNER_UNKNOWN = Kind("e7aecafe3ad94b08abb2e2064dae868e", 4)
-    SETTINGS_NOT_READ = Kind("5fc1d41090c7436ebf5c78f91a6225d6", 4)
     NEAR_UNIT = Kind("79bfa77ad98b44da82d3f06e8730f622", 4)

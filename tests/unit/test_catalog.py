@@ -116,6 +116,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.NO_UNIT: [lambda r: r.warn.no_unit("app[123]")],
     Event.SEARCH_FAILED: [lambda r: r.warn.search_failed("app", "EMFILE")],
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
+    Event.SETTINGS_NOT_READ: [lambda r: r.warn.settings_not_read(r"/etc/x\x2dy.conf", "/etc/xx2dy.conf")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
     Event.UNITS_UNLISTED: [lambda r: r.warn.units_unlisted("EMFILE")],
     Event.NAME_UNREADABLE: [
@@ -129,7 +130,6 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.NEAR_UNIT: [
         lambda r: r.warn.near_unit("myap", {"myapp"}, "; no unit myap.service; did you mean myapp.service?")
     ],
-    Event.SETTINGS_NOT_READ: [lambda r: r.warn.settings_not_read(r"/etc/x\x2dy.conf", "/etc/xx2dy.conf")],
 }
 
 

@@ -66,13 +66,13 @@ def test_every_line_of_the_report_is_printable_whatever_a_name_holds(name: str, 
 @given(NAMES)
 def test_the_line_about_a_name_that_matches_nothing_is_printable(name: str) -> None:
     with tempfile.TemporaryFile() as file:
-        stderr = os.dup(2)
+        kept = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             write_error(missing_line(Missing(name, name, (name, name))))
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            os.dup2(kept, 2)
+            os.close(kept)
         file.seek(0)
         line, end = file.read().decode().split("\n")
     assert line.isprintable()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,14 +81,18 @@ def test_of_names_that_mean_something_else_nobody_is_asked() -> None:
     assert not other.monitors_process(b"myapp".startswith, ask)
 
 
-def fake_monitor(directory: Path, *options: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def fake_monitor(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with the command line of a monitor, which only sleeps."""
     script = directory / "memory-monitor"
     script.write_text("import time\nprint(flush=True)\ntime.sleep(600)\n")
-    process = subprocess.Popen((sys.executable, script, *options), stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+    with subprocess.Popen((sys.executable, script, *options), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,6 @@ def test_another_monitor_is_known_by_its_command_line(
     with fake_monitor(tmp_path, "-m", "5", *options, "myapp.service") as process:
         reader = MonitorReader(lambda: None, False)
         found = reader.of("myapp.service", 0).known
-        process.kill()
     assert (OtherMonitor(process.pid, None) in found) is counts
 
 
@@ -109,7 +114,6 @@ def test_a_monitor_that_says_its_version_or_help_says_it_not_in_the_report(
 ) -> None:
     with fake_monitor(tmp_path, "-m", "5", word, "myapp.service") as process:
         found = MonitorReader(lambda: None, False).of("myapp.service", 0)
-        process.kill()
     assert process.pid not in [monitor.pid for monitor in found.known]
     assert capfd.readouterr() == ("", "")
 
