@@ -67,6 +67,7 @@ class NamedProcesses(Source):
             self._count_unreadable(str(self._finder.unreadable))
         if found:
             self._begin_all(self._opened(found), now_s)
+        self._settle(now_s)
         if self._is_waiting is self.has_targets():
             self._say_whether_waiting()
 
@@ -78,9 +79,14 @@ class NamedProcesses(Source):
     def _begin_all(self, processes: list[Process], now_s: float) -> None:
         """Take up what was found."""
 
+    def _settle(self, now_s: float) -> None:
+        """Do what is to be done after each search, whatever was found."""
+
     def _why_waiting(self) -> str:
         if self._not_held is not None:
             return f"its processes can't be monitored ({self._not_held})"
+        if not self._finder.sees_all:
+            return "there is no process of that name that this user may see (hidepid= of /proc)"
         return "there is no process of that name"
 
     def _opened(self, found: list[int]) -> list[Process]:
