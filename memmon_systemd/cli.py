@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_USAGE)
     except (StartError, OSError) as error:
         return _fail(str(error), EXIT_FAILED)
+    except MemoryError:
+        return _fail(
+            "not enough memory to start: it takes 32 MB of addresses (LimitAS=, ulimit -v)", EXIT_FAILED
+        )
 
 
 def _parsed(arguments: Sequence[str]) -> Settings | str:

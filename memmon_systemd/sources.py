@@ -121,7 +121,6 @@ class Sources:
             UnitContext(systemd.manager, systemd.hierarchy, signaller, self._context),
             self._settings.target,
             SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
-            systemd.top_group,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
         )
@@ -162,9 +161,12 @@ class Sources:
 
     def _owner(self, meaning: Meaning) -> Source:
         from memmon_systemd.units.owner import OwnerSource
+        from memmon_systemd.units.ownership import Ownership
 
+        systemd, table = self._machine.connect(), self._machine.table
+        ownership = Ownership(systemd.manager, systemd.hierarchy, systemd.top_group)
         interval_s = self._settings.target.interval_s
-        return OwnerSource(meaning.name, interval_s, self._machine.table, self.units, self._context)
+        return OwnerSource(meaning.name, interval_s, table, ownership, self.units, self._context)
 
     def _near_unit(self, meaning: Meaning) -> str:
         """What to say of the unit that a process-name prefix may have been meant to be."""

@@ -29,6 +29,7 @@ from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.units.ownership import WHY_NEVER, WHY_NOT, Home, Ownership
 from memmon_systemd.units.watch import UNTOUCHABLE
 
 _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
@@ -140,11 +141,21 @@ class _Checker:
         return [pid for pid in found if pid not in untouchable]
 
     def _owners(self, prefix: str) -> list[Subject]:
-        """The units that processes of a name belong to."""
+        """The units that processes of a name make a target; the others are logged."""
         systemd = self._machine.connect()
-        groups = (cgroup.control_group_of(pid) or "" for pid in self._pids(prefix))
-        owners = (units[-1] for group in groups if (units := cgroup.units_of(group, systemd.top_group)))
-        return self._touchable(dict.fromkeys(name for name in owners if not name.endswith(".slice")))
+        ownership = Ownership(systemd.manager, systemd.hierarchy, systemd.top_group)
+        homes: dict[Home, list[int]] = {}
+        for pid in self._pids(prefix):
+            if home := ownership.home_of(pid):
+                homes.setdefault(home, []).append(pid)
+        owners: list[str] = []
+        for home, pids in homes.items():
+            if not home.is_never_meant and ownership.owns(home, pids):
+                owners.append(home.unit)
+            else:
+                why = WHY_NEVER if home.is_never_meant else WHY_NOT
+                self._report.warn.owner_skipped(home.unit, f"{process_name(pids[0])}[{pids[0]}]", why)
+        return self._touchable(owners)
 
     @cached_property
     def _unit_reader(self) -> UnitReader:

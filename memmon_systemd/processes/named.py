@@ -72,6 +72,7 @@ class NamedProcesses(Source):
             opened = self._opened(found)
             self._warn_of_near_unit(opened)
             self._begin_all(opened, now_s)
+        self._settle(now_s)
         if self._is_waiting is self.has_targets():
             self._say_whether_waiting()
 
@@ -83,9 +84,14 @@ class NamedProcesses(Source):
     def _begin_all(self, processes: list[Process], now_s: float) -> None:
         """Take up what was found."""
 
+    def _settle(self, now_s: float) -> None:
+        """Do what is to be done after each search, whatever was found."""
+
     def _why_waiting(self) -> str:
         if self._not_held is not None:
             return f"its processes can't be monitored ({self._not_held})"
+        if not self._finder.sees_all:
+            return "there is no process of that name that this user may see (hidepid= of /proc)"
         return f"there is no process of that name{self._near_unit}"
 
     def _warn_of_near_unit(self, processes: list[Process]) -> None:

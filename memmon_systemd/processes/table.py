@@ -46,6 +46,8 @@ class Finder(Protocol):
 
     unreadable: TimeoutError | None
     """Why the name of a process couldn't be read at the last call, if any couldn't."""
+    sees_all: bool
+    """Whether other users' processes are shown to this one."""
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before; OSError."""

@@ -21,6 +21,8 @@ _DESTINATION: Final = b"org.freedesktop.systemd1"
 _PATH: Final = b"/org/freedesktop/systemd1"
 MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 """Where the manager itself is on the bus: destination, path, interface."""
+_NO_USER: Final = 2**32 - 1
+"""UID_INVALID: UID= of a service without User=."""
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 
 
@@ -95,6 +97,7 @@ class Manager:
     ) -> None:
         """Connect to it."""
         self._bus = Bus(user, environ, call_deadline_s)
+        self._own_user = os.getuid() if user else 0
 
     def unit(self, name: str) -> Unit:
         """A unit by its full name; asks nobody."""
@@ -156,6 +159,17 @@ class Manager:
         invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         return UnitState(invocation_id, main_pid, had_main)
 
+    def main_pid(self, service: Unit) -> int:
+        """The main process of a service; 0 where it has none."""
+        return int(self._bus.property(service.typed, b"MainPID", b"u"))
+
+    def service_user(self, service: Unit) -> int | None:
+        """The user that a service runs as; None where that isn't known, as of one that doesn't run."""
+        user = int(self._bus.property(service.typed, b"UID", b"u"))
+        if user != _NO_USER:
+            return user
+        return None if self._bus.property(service.typed, b"User", b"s") else self._own_user
+
     def timeout_stop_s(self, unit: Unit) -> float | None:
         """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
         if not unit.name.endswith((".service", ".scope")):
@@ -213,7 +227,7 @@ class Manager:
         """The main process, and whether there ever was one."""
         if not unit.is_service:
             return None, False
-        main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
+        main_pid = self.main_pid(unit)
         return main_pid, bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
 
     def _all(self, unit: Unit, interface: bytes) -> Properties:

@@ -135,12 +135,5 @@ def _main_process(directory: Path, main_pid: int | None) -> list[int]:
     pids = set(cgroup.processes_below(directory))
     if main_pid:
         return [main_pid] if main_pid in pids else []
-    oldest: list[tuple[int, int]] = []
-    for pid in pids:
-        try:
-            stat = proc.read_stat(pid)
-        except OSError:
-            continue
-        if stat.parent not in pids:
-            oldest.append((stat.start_ticks, pid))
-    return [min(oldest)[1]] if oldest else []
+    first = proc.first_of(pids)
+    return [] if first is None else [first]

@@ -153,6 +153,12 @@ class UnitTarget(Target):
 
     def lost(self, now_s: float) -> None:
         """The cgroup is gone: close what belongs to it, and wait for the next."""
+        self.release(now_s)
+        self._context.shared.report.waiting(self.name, self.name, "it stopped")
+        self._on_gone(self, now_s)
+
+    def release(self, now_s: float) -> None:
+        """Close what belongs to the cgroup: it isn't measured any more."""
         if self.events is not None:
             self.events.close()
         if self.gauge is not None:
@@ -160,8 +166,6 @@ class UnitTarget(Target):
         self.events = self.gauge = self.found = None
         self.look_at(NEVER)
         self.enter(State.WAITING, now_s)
-        self._context.shared.report.waiting(self.name, self.name, "it stopped")
-        self._on_gone(self, now_s)
 
     def forget_tries(self) -> None:
         """There is no cgroup (any more) that could get its files later."""

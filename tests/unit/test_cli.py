@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd import __version__
+from memmon_systemd import __version__, cli
 from tests.process.leaker import Leaker
 from tests.unit.trees import linux_only
 
@@ -187,3 +187,15 @@ def test_help_names_every_option_and_exit_status(tmp_path: Path) -> None:
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert run("--version", tmp_path).stdout == f"memory-monitor {__version__}\n"
+
+
+def test_without_enough_memory_to_start_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run_out(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("memmon_systemd.app.run", run_out)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # This process goes on.
+    assert cli.main(["-m", "5", NOBODY]) == 1
+    assert capfd.readouterr().err.startswith("memory-monitor: not enough memory to start: ")

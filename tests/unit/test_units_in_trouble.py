@@ -9,8 +9,8 @@ import pytest
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.systemd.errors import BusError
-from tests.unit.test_units import no_descriptor_left, restart
-from tests.unit.trees import MIB, Tree, linux_only, use
+from tests.unit.test_units import no_descriptor_left
+from tests.unit.trees import MIB, Tree, linux_only, restart, use
 
 pytestmark = linux_only
 Start = Callable[..., Tree]

@@ -7,6 +7,7 @@ manager there is no more than its answers.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,6 +133,9 @@ class StandInManager(Manager):
         self.clock = clock
         self.usual = UnitState(b"first", NO_PROCESS, had_main=True)
         self.states: dict[str, UnitState] = {}
+        self.main_pids: dict[str, int] = {}
+        self.users: dict[str, int] = {}
+        """Of the services of the processes that `--as owner` finds."""
         self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
@@ -176,6 +180,15 @@ class StandInManager(Manager):
 
     def identity(self, unit: Unit) -> UnitState:
         return self.state(unit)
+
+    def main_pid(self, service: Unit) -> int:
+        if self.failure:
+            raise self.failure
+        self.questions += 1
+        return self.main_pids.get(service.name, 0)
+
+    def service_user(self, service: Unit) -> int | None:
+        return self.users.get(service.name)
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
         if self.failure:
@@ -267,7 +280,6 @@ class Tree:
             UnitContext(self.manager, self.hierarchy, signaller, self.context),
             self.settings.target,
             self.watch,
-            "/",
             untouchable_units(untouchable_pids, "/"),
             until_stopped=self.settings.until_stopped,
         )
@@ -319,3 +331,14 @@ class Tree:
             target.lost(self.clock.now_s)
         if self.watch.descriptor != NO_DESCRIPTOR:
             os.close(self.watch.descriptor)
+
+
+def restart(tree: Tree, directory: Path, mib: float) -> None:
+    """As systemd does it: the same path, and a new cgroup with an inode of its own."""
+    kept = os.open(directory, os.O_RDONLY)  # so that the inode isn't given out again
+    try:
+        shutil.rmtree(directory)
+        tree.make(directory.name, mib, str(directory.parent.relative_to(tree.top)))
+    finally:
+        os.close(kept)
+    tree.manager.start_again(directory.name)

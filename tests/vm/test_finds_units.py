@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -90,6 +91,49 @@ def test_the_unit_that_owns_such_a_process_is_monitored() -> None:
         service.tell("free", "child")
         with Service("owning-2.service", "name mm-owned-too", "grow 40") as another:
             another.wait_for("SIGUSR1")
+
+
+def in_shell(unit: str, job: Leaky, before: str = "", *properties: str) -> None:
+    """A unit whose main process is a shell, and whose other one is the job with these words before it."""
+    command = shlex.join(job.command("name mm-in-shell", "grow 40"))
+    given = [f"--property={line}" for line in properties]
+    systemd_run = ("systemd-run", "--quiet", "--collect", f"--unit={unit}", *given)
+    if unit.endswith(".scope"):
+        run(*systemd_run, "--scope", "sh", "-c", f"{before} {command} >/dev/null 2>&1 </dev/null &")
+    else:
+        run(*systemd_run, "sh", "-c", f"{before} {command} & wait")
+    job.wait_for("grow 40")
+
+
+def test_what_users_run_in_a_service_or_a_session_makes_it_no_target() -> None:
+    as_user = "setpriv --reuid=1000 --regid=1000 --clear-groups"
+    jobs = {unit: Leaky(unit) for unit in ("like-cron.service", "session-99.scope", "own-user.service")}
+    in_shell("like-cron.service", jobs["like-cron.service"], as_user)
+    in_shell("session-99.scope", jobs["session-99.scope"])
+    # That a whole service is of one user is another thing.
+    in_shell("own-user.service", jobs["own-user.service"], "", "User=tester")
+    with Monitor("-m", "30", "-i", "1", "-s", "USR1", "--as", "owner", "mm-in-shell") as monitor:
+        monitor.wait_for(r"own-user\.service: signalled: .*to the main process \(KillUnit\)$")
+        monitor.wait_for(r"like-cron\.service is not monitored, though mm-in-shell\[\d+\] runs in it")
+        monitor.wait_for(r"session-99\.scope is not monitored, though mm-in-shell\[\d+\] runs in it")
+        assert not monitor.lines_with(r"^(like-cron|session-99)\.\w+: ")
+    for unit in jobs:
+        subprocess.run(("systemctl", "stop", unit), capture_output=True, check=False)
+    assert "SIGUSR1" not in jobs["like-cron.service"].said + jobs["session-99.scope"].said
+
+
+def test_a_unit_is_a_target_only_while_it_owns_such_a_process() -> None:
+    with (
+        Service("let-go.service", "name mm-let-go") as service,
+        Monitor("-m", "30", "-i", "1", "-s", "USR1", "--as", "owner", "mm-let-go") as monitor,
+    ):
+        monitor.wait_for(r"^let-go\.service: ok: ")
+        service.tell("name another")
+        monitor.wait_for(r"^let-go\.service: no longer monitored: ")
+        service.tell("grow 40")
+        service.tell("name mm-let-go")  # Found within 30 s.
+        service.wait_for("SIGUSR1")
+        assert len(monitor.lines_with("signalled")) >= 1
 
 
 def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
