@@ -21,7 +21,7 @@ from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journa
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import WARNING, Sink
 from memmon_systemd.output.stream import StreamSink
-from memmon_systemd.settings import Settings
+from memmon_systemd.settings import Action, Settings
 from memmon_systemd.sources import Machine, Sources
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -63,7 +63,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources = Sources(settings, machine, context)
     monitor = Monitor(settings, sources.open(), context, notifier)
     report.started(__version__, settings)
-    if settings.target.signal_number == signal.SIGKILL and not settings.target.restart:
+    if settings.target.signal_number == signal.SIGKILL and settings.target.action is Action.SIGNAL:
         report.warn.not_graceful()
     if settings.once:
         return _once(monitor)

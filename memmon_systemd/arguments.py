@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Final, NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
 from memmon_systemd.errors import UsageError
-from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, TargetSettings
+from memmon_systemd.settings import Action, KillWhom, Metric, NameKind, Settings, Share, Size, TargetSettings
 
 T = TypeVar("T")
 
@@ -46,7 +45,19 @@ def parse(arguments: Sequence[str]) -> Settings:
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
     _check_modes(wanted)
+    _check_moments(wanted.target)
     return wanted
+
+
+def _check_moments(asked: TargetSettings) -> None:
+    """Refuse rules of when to ask that don't go together; UsageError."""
+    hard, threshold = asked.hard_threshold, asked.threshold
+    if isinstance(hard, Size) and isinstance(threshold, Size) and hard.size_bytes <= threshold.size_bytes:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if isinstance(hard, Share) and isinstance(threshold, Share) and hard.percent <= threshold.percent:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if asked.then_restart_s is not None and asked.action is Action.RESTART:
+        raise UsageError("--then-restart: --restart does that at once: leave one of them out")
 
 
 def _check_split_values(arguments: Sequence[str]) -> None:
@@ -145,9 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         "--signal",
         dest="signal_number",
         metavar="SIGNAL",
-        default=signal.SIGTERM,
-        type=_as(parsing.parse_signal),
-        help="SIGTERM (default), USR1, 15, SIGRTMIN+3",
+        type=_as(parsing.parse_signal_or_auto),
+        help="SIGTERM, USR1, 15, SIGRTMIN+3, or the one that systemd would restart the unit with and SIGTERM"
+        " for a process; default: auto",
     )
     add(
         "--metric",
@@ -172,11 +183,47 @@ def _parser() -> argparse.ArgumentParser:
         help="over the threshold for this long before acting; default 0",
     )
     add(
+        "--hard",
+        dest="hard_threshold",
+        metavar="SIZE",
+        type=_as(parsing.parse_threshold),
+        help="a second threshold, above which --for, --min-age and --at-most don't hold; default: none",
+    )
+    add(
+        "--min-age",
+        dest="min_age_s",
+        metavar="TIME",
+        default=0.0,
+        type=_as(parsing.parse_time),
+        help="the age from which an invocation, or a process, is asked; default 0",
+    )
+    add(
+        "--budget",
+        metavar="N/TIME",
+        type=_as(parsing.parse_budget),
+        help="how many invocations of a unit are asked at most within a time; default: 10/1h, or infinity for"
+        " processes",
+    )
+    add(
+        "--at-most",
+        metavar="N",
+        type=_as(parsing.parse_count),
+        help="how many units of a NAME or template may be down at a time; default: no bound",
+    )
+    add(
         "--repeat",
         dest="repeat_s",
         metavar="TIME",
+        type=_as(parsing.parse_repeat),
+        help="while it stays above the threshold, ask again this often, or never (infinity); default:"
+        " TimeoutStopSec of the unit, or the interval for a process",
+    )
+    add(
+        "--then-restart",
+        dest="then_restart_s",
+        metavar="TIME",
         type=_as(parsing.parse_interval),
-        help="while it stays over, signal again this often; default: TimeoutStopSec, or the interval",
+        help="have systemd restart a unit that still runs this long after the first request; default: off",
     )
     add(
         "--kill-whom",
@@ -186,8 +233,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--restart",
-        action="store_true",
+        dest="action",
+        action="store_const",
+        const=Action.RESTART,
+        default=Action.SIGNAL,
         help="ask systemd to restart the unit instead of signalling it",
+    )
+    add(
+        "--reload",
+        dest="action",
+        action="store_const",
+        const=Action.RELOAD,
+        help="ask systemd to reload the unit instead of signalling it",
     )
     add("--user", action="store_true", help="the user's service manager instead of the system's")
     add(

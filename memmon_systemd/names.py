@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.settings import Metric, NameKind, Settings
+from memmon_systemd.settings import Action, Metric, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
@@ -127,7 +127,10 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
     asked = settings.target
     if meaning.kind is NameKind.PROCESS:
         for option, given in (
-            ("--restart", asked.restart),
+            ("--restart", asked.action is Action.RESTART),
+            ("--reload", asked.action is Action.RELOAD),
+            ("--then-restart", asked.then_restart_s is not None),
+            ("--at-most", asked.at_most is not None),
             ("--kill-whom", asked.kill_whom is not None),
             ("--until-stopped", settings.until_stopped),
         ):

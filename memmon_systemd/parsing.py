@@ -8,7 +8,7 @@ import signal
 
 from memmon_systemd.errors import UsageError
 from memmon_systemd.formatting import format_seconds, one_line
-from memmon_systemd.settings import Share, Size, Threshold
+from memmon_systemd.settings import UNBOUNDED, Rate, Share, Size, Threshold
 
 SHORTEST_INTERVAL_S = 0.01
 LOWEST_THRESHOLD_BYTES = 1 << 20
@@ -43,6 +43,7 @@ _SIZE = re.compile(_NUMBER + r"([A-Za-z]*)\s*", re.ASCII)
 _SHARE = re.compile(_NUMBER + r"%\s*", re.ASCII)
 _TIME_PART = re.compile(_NUMBER + "([A-Za-z\u00b5\u03bc]*)\\s*", re.ASCII)
 _RATE_ENDING = re.compile(r"\s*/\s*s\s*$", re.ASCII)
+_COUNT = re.compile(r"\s*\d{1,6}\s*", re.ASCII)
 _SIGNAL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
 _REALTIME_SIGNAL = re.compile(r"SIGRT(?:MIN(?:\+(\d{1,3}))?|MAX(?:-(\d{1,3}))?)", re.ASCII)
 
@@ -135,6 +136,39 @@ def parse_time(text: str, *, least_s: float = 0.0) -> float:
 def parse_interval(text: str) -> float:
     """Seconds as parse_time, at least 10 ms."""
     return parse_time(text, least_s=SHORTEST_INTERVAL_S)
+
+
+def parse_repeat(text: str) -> float:
+    """Seconds as parse_interval; "infinity" is never again."""
+    return float("inf") if text.strip() == "infinity" else parse_interval(text)
+
+
+def parse_budget(text: str) -> Rate:
+    """A Rate from "10/1h", or any number from "infinity"; UsageError for anything else, and for 0."""
+    if text.strip() == "infinity":
+        return UNBOUNDED
+    count, slash, window = text.partition("/")
+    works = "use a number of requests and a time, such as 10/1h, or infinity"
+    if not slash or not _COUNT.fullmatch(count):
+        raise UsageError(f"{_quoted(text)} is not a budget: {works}")
+    if int(count) == 0:
+        raise UsageError(f"{_quoted(text)} allows no request at all: {works}")
+    try:
+        return Rate(int(count), parse_time(window, least_s=1.0))
+    except UsageError as error:
+        raise UsageError(f"{_quoted(text)}: {error}") from None
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 on; UsageError for anything else."""
+    if not _COUNT.fullmatch(text) or int(text) == 0:
+        raise UsageError(f"{_quoted(text)} is not a number of units: use a whole number from 1 on")
+    return int(text)
+
+
+def parse_signal_or_auto(text: str) -> int | None:
+    """As parse_signal; None for "auto", which is the unit's own."""
+    return None if text.strip().lower() == "auto" else parse_signal(text)
 
 
 def parse_signal(text: str) -> int:

@@ -15,7 +15,7 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.names import Meaning, Names, is_unit_name, load
 from memmon_systemd.processes.table import process_table
-from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.settings import Action, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
@@ -110,16 +110,28 @@ class Sources:
         """The units of the service manager; UsageError or StartError where there is none."""
         # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
         from memmon_systemd.linux.libc import Libc
+        from memmon_systemd.units.aftermath import Aftermath
+        from memmon_systemd.units.ledger import Ledger
+        from memmon_systemd.units.roll import Rolls
         from memmon_systemd.units.signaller import Signaller
         from memmon_systemd.units.slice_watch import SliceWatch
         from memmon_systemd.units.target import UnitContext
         from memmon_systemd.units.watch import UnitWatch
 
-        systemd = self._machine.connect()
-        signaller = Signaller(systemd.manager, self._machine.table)
+        systemd, asked = self._machine.connect(), self._settings.target
+        ledger = Ledger()
+        unit_context = UnitContext(
+            systemd.manager,
+            systemd.hierarchy,
+            Signaller(systemd.manager, self._machine.table),
+            ledger,
+            Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
+            Aftermath(systemd.manager, ledger, self._context.report, asked.action),
+            self._context,
+        )
         return UnitWatch(
-            UnitContext(systemd.manager, systemd.hierarchy, signaller, self._context),
-            self._settings.target,
+            unit_context,
+            asked,
             SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
@@ -128,7 +140,7 @@ class Sources:
     def warn_of_what_stays_down(self) -> None:
         """Say of the units that are known now if systemd would leave them down after the signal."""
         asked = self._settings.target
-        if self._has_units and not asked.restart:
+        if self._has_units and asked.action is Action.SIGNAL:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
             names = self.units.names()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -71,7 +72,7 @@ class ProcessReader:
             is_process=True,
             pids=(pid,),
             main_name=process.name,
-            disposition=disposition(pid, asked.signal_number),
+            disposition=disposition(pid, asked.signal_number or signal.SIGTERM),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
             trouble=bounds.trouble,

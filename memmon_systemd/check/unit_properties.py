@@ -39,6 +39,8 @@ class UnitProperties:
     memory_high_bytes: int | None = None
     swap_max_bytes: int | None = None
     timeout_stop_s: float = _ENDLESS
+    stop_signal: int | None = None
+    """The signal that systemd stops it with to restart it; None where its type has none."""
     service: ServiceProperties | None = None
     """What only services have."""
 
@@ -81,6 +83,7 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
         swap_max_bytes=_size_bytes(properties[b"MemorySwapMax"]),
         timeout_stop_s=_time_s(properties.get(b"TimeoutStopUSec", UNLIMITED)),
+        stop_signal=properties.get(b"RestartKillSignal"),
         service=_service(properties) if unit.is_service else None,
     )
 

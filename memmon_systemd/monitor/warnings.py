@@ -14,11 +14,12 @@ _MOST_NAMES: Final = 3
 class Warnings:
     """Logs warnings, and errors that nobody expected."""
 
-    __slots__ = ("_last_bug", "_log")
+    __slots__ = ("_last_bug", "_log", "_low_hard")
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._last_bug: str | None = None
+        self._low_hard: set[str] = set()
 
     def not_notifying(self, problem: str) -> None:
         """What the service manager passed in the environment can't be used."""
@@ -133,6 +134,13 @@ class Warnings:
         """The first of several listings of the slices that failed."""
         instead = "those that are known stay monitored; retried at every poll"
         self._warn(Event.UNITS_UNLISTED, f"units can't be listed ({why}): {instead}")
+
+    def hard_is_low(self, name: str, threshold: str) -> None:
+        """By the shares of today `--hard` isn't above `-m`; said once of a unit or a NAME."""
+        if name not in self._low_hard:
+            self._low_hard.add(name)
+            sentence = f"--hard isn't above -m: the lower one, {threshold}, is both"
+            self._warn(Event.HARD_IS_LOW, f"{name}: {sentence}")
 
     def settings_not_read(self, path: str, read_path: str) -> None:
         """Systemd looks for the settings of this instance in a file of another name."""

@@ -63,6 +63,10 @@ class PortableProcess:
         with _as_os_errors(self.pid):
             return int(self._full_info("swap"))
 
+    def age_s(self) -> float:
+        """The time since it was started, by the wall clock."""
+        return max(time.time() - self.start, 0.0)
+
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago, by a process of the same name."""
         with _as_os_errors(self.pid):

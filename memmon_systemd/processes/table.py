@@ -28,6 +28,9 @@ class Process(Protocol):
     def swap_bytes(self) -> int:
         """What of it is in swap."""
 
+    def age_s(self) -> float:
+        """The time since it was started."""
+
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago, and its name and memory may still be those of who forked it."""
 

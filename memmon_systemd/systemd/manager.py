@@ -26,6 +26,10 @@ _NO_USER: Final = 2**32 - 1
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 
 
+_DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
+"""The states of a unit that serves nobody at the moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A unit as the bus knows it."""
@@ -65,21 +69,14 @@ class UnitState:
     """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
     sub_state: str = ""
     """SubState: what that is in the terms of its type; "" where unknown."""
+    freezer_state: str = ""
+    """FreezerState: running, freezing, frozen, thawing; "" where unknown."""
+    started_s: float | None = None
+    """When it last began to start, on the monotonic clock; None: unknown."""
+    active_since_s: float | None = None
+    """When it last became active, likewise."""
     job_id: int = 0
     """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
-
-    @property
-    def has_job(self) -> bool:
-        """Whether a stop, reload or restart is under way or queued, which another restart would replace.
-
-        The job of one that is activating is its start.
-        """
-        return bool(self.job_id) and self.active_state != "activating"
-
-    @property
-    def is_down(self) -> bool:
-        """Whether it has stopped; its cgroup stays while there are processes (KillMode=, SendSIGKILL=no)."""
-        return self.active_state in ("inactive", "failed")
 
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
@@ -147,8 +144,41 @@ class Manager:
             had_main,
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
+            os.fsdecode(properties.get(b"FreezerState", b"")),
+            _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
+            _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
+
+    def timeout_start_s(self, unit: Unit) -> float | None:
+        """How long a service may take to start; None where that is unlimited, or it is none."""
+        if not unit.is_service:
+            return None
+        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+
+    def result(self, unit: Unit) -> str | None:
+        """Result of a service: what ended it, until it is started again; None for other units."""
+        if not unit.is_service:
+            return None
+        return os.fsdecode(self._bus.property(unit.typed, b"Result", b"s"))
+
+    def is_oneshot(self, unit: Unit) -> bool:
+        """Whether it is activating for all its life."""
+        return unit.is_service and bool(self._bus.property(unit.typed, b"Type", b"s") == b"oneshot")
+
+    def stop_signal(self, unit: Unit) -> int | None:
+        """The signal that systemd stops the unit with to restart it: RestartKillSignal=, else KillSignal=.
+
+        None for a unit that isn't stopped by a signal (systemd.kill(5)).
+        """
+        if not unit.name.endswith((".service", ".scope")):
+            return None
+        return int(self._bus.property(unit.typed, b"RestartKillSignal", b"i"))
+
+    def down_or_on_the_way(self, glob: str) -> frozenset[str]:
+        """The units that a glob names and that are starting, stopping, reloading or failed, in one answer."""
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", _DOWN, [os.fsencode(glob)])
+        return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
         """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
@@ -210,6 +240,10 @@ class Manager:
         """TryRestartUnit: queue a restart, which does nothing for a unit that isn't running."""
         self._bus.call(MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
+    def reload(self, unit: Unit) -> None:
+        """ReloadUnit: queue a reload, which systemd refuses for a unit without ExecReload=."""
+        self._bus.call(MANAGER, b"ReloadUnit", b"ss", os.fsencode(unit.name), b"replace")
+
     def rehearse(self) -> None:
         """Walk the way to the signal, and the way of a failure, with calls that change nothing.
 
@@ -234,3 +268,7 @@ class Manager:
         where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
+
+
+def _moment_s(microseconds: int) -> float | None:
+    return microseconds / 1e6 if microseconds else None

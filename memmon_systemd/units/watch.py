@@ -50,11 +50,13 @@ class UnitWatch(Source):
         self._callbacks = (self._unit_gone, self.wake)
         self._targets: dict[str, UnitTarget] = {}
         self._exact: dict[str, str] = {}
-        self._globs: list[str] = []
+        self._globs = context.rolls.globs
         self._owners: set[tuple[str, str]] = set()
         self._skipped: set[str] = set()
         self._some_have_run = self._has_looked = self._has_stopped = False
         self._listed_in_vain = self._limits_are_old = False
+        self._follow_up_s = NEVER
+        """When to ask what became of a request."""
         self._polled = NO_DESCRIPTOR
         self._more: Mapping[str, cgroup.Found] = {}
         """Units that were found and aren't measured yet."""
@@ -118,12 +120,13 @@ class UnitWatch(Source):
             self._watch_limits(self._begin(self._more, now_s), now_s)
         if not self._has_looked:
             self._begin_to_look()
-        if (news.limits or self._limits_are_old) and self._settings.threshold.follows_limit:
+        if (news.limits or self._limits_are_old) and self._settings.follows_limit:
             self._limits_are_old = False
             self._follow_limits(self._targets.values(), now_s)
         for target in list(self._targets.values()):
             if target.events is not None and target.muted_until_s <= now_s:
                 target.events.listen(now_s)
+        self._follow_up_s = self._context.aftermath.follow(now_s, self._settings.interval_s)
         if self._stop is not None and self._is_asked_for_stop():
             self._has_stopped = self._stop.has_come((*self._exact, *self._globs))
         if self._watch.problem:
@@ -240,7 +243,7 @@ class UnitWatch(Source):
     def _next_refresh_s(self, now_s: float) -> float:
         if self._more:
             return now_s
-        due_s = NEVER
+        due_s = self._follow_up_s
         if self._limits_are_old or not self._watch.has_all:
             due_s = now_s + self._settings.interval_s
         if self._stop is not None and self._is_asked_for_stop():

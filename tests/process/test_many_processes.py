@@ -16,7 +16,7 @@ from tests.process.waiting import eventually
 SOON_S = 60.0
 NAME = f"{MINE}-many"
 MANY = 5200
-SENT = re.compile(rf"^{NAME}\[(\d+)\]: signalled: rss .* is above .* KiB: sent SIGTERM$")
+SENT = re.compile(rf"^{NAME}\[(\d+)\]: signalled: rss .* is above .* KiB.*: sent SIGTERM$")
 
 
 def signalled(monitor: MonitorProcess) -> Counter[int]:

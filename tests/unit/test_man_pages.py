@@ -52,7 +52,7 @@ def test_the_page_lists_the_options_that_there_are() -> None:
 
 @pytest.mark.parametrize("names", ACTIONS)
 def test_an_option_takes_what_the_page_shows(names: str) -> None:
-    shown = re.search(r" \*([A-Z]+)\*$", OPTIONS[names].term)
+    shown = re.search(r" \*([A-Z/]+)\*$", OPTIONS[names].term)
     assert (shown and shown[1]) == ACTIONS[names].metavar
 
 

@@ -535,13 +535,13 @@ def test_the_words_of_the_command_line_are_the_words_of_the_log() -> None:
     assert [str(whom) for whom in KillWhom] == ["main", "control", "all"]
 
 
-def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_sigterm() -> None:
+def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_the_units_own_signal() -> None:
     settings = Settings(("myapp",), TargetSettings(Size(500 * MIB)))
     asked = settings.target
-    assert (asked.interval_s, asked.signal_number) == (2.0, signal.SIGTERM)
+    assert (asked.interval_s, asked.signal_number) == (2.0, None)
     assert (asked.for_s, asked.repeat_s, asked.growth_bytes_per_s) == (0.0, None, None)
     assert (asked.metric, asked.kill_whom, settings.name_kind) == (None, None, NameKind.AUTO)
-    flags = (asked.swap, asked.restart, asked.dry_run, settings.user, settings.once, settings.until_stopped)
+    flags = (asked.swap, asked.dry_run, settings.user, settings.once, settings.until_stopped)
     assert not any(flags)
     assert settings.verbosity == 0
 

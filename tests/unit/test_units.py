@@ -52,9 +52,10 @@ def test_a_unit_that_restarted_is_found_again_and_starts_afresh(start: Start) ->
     restart(tree, app, 50)
     tree.advance(10)
     assert len(tree.asked) == 2
-    assert tree.log.lines[-2:] == [
+    assert tree.log.lines[-3:] == [
         "app.service: waiting: it stopped",
         "app.service: ok: unreclaimable 50 MiB of 100 MiB",
+        "app.service: ended after 10 s and active again after 10 s",
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,9 @@ from memmon_systemd.settings import Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.manager import Manager, Unit, UnitState
 from memmon_systemd.systemd.restart_rules import RestartRules
+from memmon_systemd.units.aftermath import Aftermath
+from memmon_systemd.units.ledger import Ledger
+from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.target import UnitContext, UnitTarget
@@ -131,8 +135,11 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.usual = UnitState(b"first", NO_PROCESS, had_main=True)
+        self.usual = UnitState(b"first", NO_PROCESS, True, "active", "running")
         self.states: dict[str, UnitState] = {}
+        self.results: dict[str, str] = {}
+        self.oneshots: set[str] = set()
+        self.stop_signals: dict[str, int] = {}
         self.main_pids: dict[str, int] = {}
         self.users: dict[str, int] = {}
         """Of the services of the processes that `--as owner` finds."""
@@ -177,6 +184,31 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return self.states.get(unit.name, self.usual)
+
+    def timeout_start_s(self, unit: Unit) -> float | None:
+        return 90.0
+
+    def result(self, unit: Unit) -> str | None:
+        return self.results.get(unit.name, "success")
+
+    def is_oneshot(self, unit: Unit) -> bool:
+        return unit.name in self.oneshots
+
+    def stop_signal(self, unit: Unit) -> int | None:
+        return self.stop_signals.get(unit.name, int(signal.SIGTERM))
+
+    def down_or_on_the_way(self, glob: str) -> frozenset[str]:
+        if self.failure:
+            raise self.failure
+        down = ("activating", "deactivating", "reloading", "failed")
+        return frozenset(
+            name
+            for name, state in self.states.items()
+            if fnmatchcase(name, glob) and state.active_state in down
+        )
+
+    def reload(self, unit: Unit) -> None:
+        self._do(f"reload {unit.name}")
 
     def identity(self, unit: Unit) -> UnitState:
         return self.state(unit)
@@ -276,9 +308,18 @@ class Tree:
         self.watch = SliceWatch(Libc(), top, top)
         signaller = Signaller(self.manager, by_proc())
         self.hierarchy = Hierarchy(top, memory)
+        asked, ledger = self.settings.target, Ledger()
         self.units = UnitWatch(
-            UnitContext(self.manager, self.hierarchy, signaller, self.context),
-            self.settings.target,
+            UnitContext(
+                self.manager,
+                self.hierarchy,
+                signaller,
+                ledger,
+                Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
+                Aftermath(self.manager, ledger, self.context.report, asked.action),
+                self.context,
+            ),
+            asked,
             self.watch,
             untouchable_units(untouchable_pids, "/"),
             until_stopped=self.settings.until_stopped,
