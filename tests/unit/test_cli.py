@@ -187,3 +187,26 @@ def test_help_names_every_option_and_exit_status(tmp_path: Path) -> None:
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert run("--version", tmp_path).stdout == f"memory-monitor {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("MemoryError()", "not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)"),
+        ("ImportError('libffi.so.8: failed to map segment')", "libffi.so.8: failed to map segment"),
+        ("OSError(12, 'Cannot allocate memory', '/x')", "[Errno 12] Cannot allocate memory: '/x'"),
+    ],
+)
+def test_without_memory_to_start_one_line_says_so(error: str, words: str) -> None:
+    program = f"""if True:
+        import sys
+        from memmon_systemd import app, cli
+        def run(*_):
+            raise {error}
+        app.run = run
+        sys.exit(cli.main(["-m", "5", "x"]))"""
+    done = subprocess.run(
+        (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == f"memory-monitor: {words}\n"
+    assert done.returncode == 1
