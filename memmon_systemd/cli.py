@@ -41,19 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(settings)
     if settings.check or settings.once:
         _die_of_signals()
-    # Imported here: what these take is what the parser has given back.
-    from memmon_systemd.app import run
-
     try:
+        # Imported here: what these take is what the parser has given back.
+        from memmon_systemd.app import run
+
         return run(settings, os.environ)
     except UsageError as error:
         return _fail(str(error), EXIT_USAGE)
-    except (StartError, OSError) as error:
+    except (StartError, OSError, ImportError) as error:  # A library that can't be mapped is an ImportError.
         return _fail(str(error), EXIT_FAILED)
     except MemoryError:
-        return _fail(
-            "not enough memory to start: it takes 32 MB of addresses (LimitAS=, ulimit -v)", EXIT_FAILED
-        )
+        return _fail("not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)", EXIT_FAILED)
 
 
 def _parsed(arguments: Sequence[str]) -> Settings | str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd import __version__, cli
+from memmon_systemd import __version__
 from tests.process.leaker import Leaker
 from tests.unit.trees import linux_only
 
@@ -189,13 +189,24 @@ def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert run("--version", tmp_path).stdout == f"memory-monitor {__version__}\n"
 
 
-def test_without_enough_memory_to_start_one_line_says_so(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def run_out(*_: object) -> int:
-        raise MemoryError
-
-    monkeypatch.setattr("memmon_systemd.app.run", run_out)
-    monkeypatch.setattr("signal.signal", lambda *_: None)  # This process goes on.
-    assert cli.main(["-m", "5", NOBODY]) == 1
-    assert capfd.readouterr().err.startswith("memory-monitor: not enough memory to start: ")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("MemoryError()", "not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)"),
+        ("ImportError('libffi.so.8: failed to map segment')", "libffi.so.8: failed to map segment"),
+        ("OSError(12, 'Cannot allocate memory', '/x')", "[Errno 12] Cannot allocate memory: '/x'"),
+    ],
+)
+def test_without_memory_to_start_one_line_says_so(error: str, words: str) -> None:
+    program = f"""if True:
+        import sys
+        from memmon_systemd import app, cli
+        def run(*_):
+            raise {error}
+        app.run = run
+        sys.exit(cli.main(["-m", "5", "x"]))"""
+    done = subprocess.run(
+        (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == f"memory-monitor: {words}\n"
+    assert done.returncode == 1
