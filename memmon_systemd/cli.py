@@ -13,7 +13,14 @@ from memmon_systemd.imports import forget
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import Settings
 
-_PARSERS_MODULES = ("memmon_systemd.arguments", "memmon_systemd.parsing", "argparse", "gettext", "locale")
+_PARSERS_MODULES = (
+    "memmon_systemd.arguments",
+    "memmon_systemd.argument_rules",
+    "memmon_systemd.parsing",
+    "argparse",
+    "gettext",
+    "locale",
+)
 
 
 def guard_standard_descriptors() -> None:

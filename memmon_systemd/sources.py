@@ -67,7 +67,7 @@ class Machine:
 
     def unit(self, name: str) -> tuple[str, str]:
         """The own name of a unit that may be monitored, and its LoadState; UsageError, StartError."""
-        from memmon_systemd.units.watch import UNTOUCHABLE
+        from memmon_systemd.units.untouchable import UNTOUCHABLE
 
         systemd = self.connect()
         own_name, load_state = load(systemd.manager, name)
@@ -112,10 +112,10 @@ class Sources:
         from memmon_systemd.linux.libc import Libc
         from memmon_systemd.units.aftermath import Aftermath
         from memmon_systemd.units.ledger import Ledger
+        from memmon_systemd.units.measured import UnitContext
         from memmon_systemd.units.roll import Rolls
         from memmon_systemd.units.signaller import Signaller
         from memmon_systemd.units.slice_watch import SliceWatch
-        from memmon_systemd.units.target import UnitContext
         from memmon_systemd.units.watch import UnitWatch
 
         systemd, asked = self._machine.connect(), self._settings.target
@@ -220,7 +220,7 @@ def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.H
     from memmon_systemd.systemd.bus import ABSENT, CALL_DEADLINE_S, PATIENT_DEADLINE_S
     from memmon_systemd.systemd.errors import BusError
     from memmon_systemd.systemd.manager import Manager
-    from memmon_systemd.units.watch import untouchable_units
+    from memmon_systemd.units.untouchable import untouchable_units
 
     try:
         deadline_s = PATIENT_DEADLINE_S if settings.check else CALL_DEADLINE_S

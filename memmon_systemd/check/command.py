@@ -30,7 +30,7 @@ from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.ownership import WHY_NEVER, WHY_NOT, Home, Ownership
-from memmon_systemd.units.watch import UNTOUCHABLE
+from memmon_systemd.units.untouchable import UNTOUCHABLE
 
 _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_restart.RULES,

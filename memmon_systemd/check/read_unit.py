@@ -19,8 +19,8 @@ from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.settings import Action, KillWhom, Metric, Settings
 from memmon_systemd.sources import Systemd
-from memmon_systemd.systemd.manager import Unit
 from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.systemd.unit import Unit
 
 _METRICS: Final = (Metric.UNRECLAIMABLE, Metric.CURRENT, Metric.WORKING_SET, Metric.ANON)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import Manager, Unit
+from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.properties import LOADED, UNLIMITED, Properties, seconds
 from memmon_systemd.systemd.restart_rules import RestartRules, rules_of
+from memmon_systemd.systemd.unit import Unit
 
 _ENDLESS: Final = float("inf")
 _MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}

@@ -7,19 +7,18 @@ import gc
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED, Properties, seconds
+from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
 
-_DESTINATION: Final = b"org.freedesktop.systemd1"
 _PATH: Final = b"/org/freedesktop/systemd1"
-MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
+MANAGER: Final = (DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 """Where the manager itself is on the bus: destination, path, interface."""
 _NO_USER: Final = 2**32 - 1
 """UID_INVALID: UID= of a service without User=."""
@@ -28,62 +27,6 @@ POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-unit
 
 _DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
 """The states of a unit that serves nobody at the moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A unit as the bus knows it."""
-
-    name: str
-    path: bytes
-    """Of its object; where its properties are is made of it each time, which is 300 bytes less to keep."""
-
-    @property
-    def common(self) -> tuple[bytes, bytes, bytes]:
-        """Where its properties of every type of unit are."""
-        return _DESTINATION, self.path, _DESTINATION + b".Unit"
-
-    @property
-    def typed(self) -> tuple[bytes, bytes, bytes]:
-        """Where those of its type are."""
-        kind = self.name.rpartition(".")[2].capitalize()
-        return _DESTINATION, self.path, _DESTINATION + b"." + kind.encode()
-
-    @property
-    def is_service(self) -> bool:
-        """Only services have a main and a control process."""
-        return self.name.endswith(".service")
-
-
-@dataclass(frozen=True, slots=True)
-class UnitState:
-    """What decides about a request to a unit."""
-
-    invocation_id: bytes = b""
-    """New at each start; empty before the first, or where systemd couldn't be asked."""
-    main_pid: int | None = None
-    """The main process of a service; 0: it has none now; None: unknown, or a unit that is no service."""
-    had_main: bool = False
-    """Whether the service has, or had, a main process since it was last started."""
-    active_state: str = ""
-    """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
-    sub_state: str = ""
-    """SubState: what that is in the terms of its type; "" where unknown."""
-    freezer_state: str = ""
-    """FreezerState: running, freezing, frozen, thawing; "" where unknown."""
-    started_s: float | None = None
-    """When it last began to start, on the monotonic clock; None: unknown."""
-    active_since_s: float | None = None
-    """When it last became active, likewise."""
-    job_id: int = 0
-    """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
-
-    def unanswered(self) -> UnitState:
-        """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
-        return replace(self, main_pid=None) if self.main_pid == 0 and not self.had_main else self
-
-
-UNKNOWN: Final = UnitState()
 
 
 class Manager:
@@ -134,7 +77,7 @@ class Manager:
         512 KiB for a moment.)
         """
         main_pid, had_main = self._main_process(unit)
-        properties = self._all(unit, _DESTINATION + b".Unit")
+        properties = self._all(unit, DESTINATION + b".Unit")
         # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
         # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
         gc.collect()
@@ -265,7 +208,7 @@ class Manager:
         return main_pid, bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
 
     def _all(self, unit: Unit, interface: bytes) -> Properties:
-        where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
+        where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
 

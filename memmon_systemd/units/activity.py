@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memmon_systemd.monitor.policy import Activity
-from memmon_systemd.systemd.manager import UnitState
+from memmon_systemd.systemd.unit import UnitState
 
 
 def activity_of(state: UnitState, *, is_oneshot: bool) -> Activity:

@@ -8,7 +8,8 @@ from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import Manager, UnitState
+from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.systemd.unit import UnitState
 from memmon_systemd.units.ledger import Entry, Ledger
 
 _LONGEST_PAUSE_S: Final = 1.0

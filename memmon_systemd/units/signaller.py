@@ -16,7 +16,8 @@ from memmon_systemd.processes.table import NOT_PERMITTED_HINT, ProcessTable
 from memmon_systemd.settings import Action, KillWhom, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import POLKIT_HINT, Manager, Unit, UnitState
+from memmon_systemd.systemd.manager import POLKIT_HINT, Manager
+from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.recipient import NO_MAIN_PROCESS, recipient
 
 _WHOM: Final[Mapping[KillWhom, str]] = {

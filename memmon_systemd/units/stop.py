@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.units.target import UnitContext
+from memmon_systemd.units.measured import UnitContext
 
 
 class Stop:

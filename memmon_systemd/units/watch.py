@@ -11,20 +11,15 @@ from memmon_systemd.monitor.poller import NO_DESCRIPTOR
 from memmon_systemd.monitor.source import Source
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.settings import TargetSettings
+from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.stop import Stop
-from memmon_systemd.units.target import UnitContext, UnitTarget
+from memmon_systemd.units.target import UnitTarget
+from memmon_systemd.units.untouchable import UNTOUCHABLE
 
 _STOP_PAUSE_S: Final = 1.0
 _BEGUN_AT_ONCE: Final = 4
 """Each is four questions to systemd, of up to a second: then the watchdog and other units have their turn."""
-UNTOUCHABLE: Final = "memory-monitor, an ancestor of it, or PID 1 runs in it"
-
-
-def untouchable_units(pids: Collection[int], top_group: str) -> set[str]:
-    """The units that contain these processes, and the root slice: a signal to them could end the monitor."""
-    groups = (cgroup.control_group_of(pid) or "" for pid in pids)
-    return {"-.slice", *(unit for group in groups for unit in cgroup.units_of(group, top_group))}
 
 
 class UnitWatch(Source):

@@ -1,6 +1,6 @@
 """memory-monitor, to which a directory is the hierarchy of cgroups; all else of it is the real one.
 
-    python -m tests.bench.units_in DIRECTORY ARGUMENTS...
+python -m tests.bench.units_in DIRECTORY ARGUMENTS...
 """
 
 import sys

@@ -16,6 +16,7 @@ LAYERS = (
     ("units",),
     ("names", "nearest", "resident"),
     ("sources",),
+    ("argument_rules",),
     ("arguments",),
     ("check",),
     ("app",),

@@ -12,7 +12,7 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.slice_watch import SliceWatch
-from memmon_systemd.units.watch import untouchable_units
+from memmon_systemd.units.untouchable import untouchable_units
 from tests.process.leaker import Leaker
 from tests.unit.trees import MIB, NO_PROCESS, Tree, linux_only, restart, use
 

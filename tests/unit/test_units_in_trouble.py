@@ -159,9 +159,7 @@ def test_what_is_left_of_a_stopped_unit_is_nothing_to_restart(start: Start, acti
 
 def test_a_oneshot_at_work_has_a_start_job_and_is_restarted(start: Start) -> None:
     tree = start("-m 100 --restart app.service")
-    tree.manager.usual = replace(
-        tree.manager.usual, active_state="activating", sub_state="start", job_id=7
-    )
+    tree.manager.usual = replace(tree.manager.usual, active_state="activating", sub_state="start", job_id=7)
     tree.manager.oneshots.add("app.service")
     tree.make("app.service", 101)
     tree.advance(1)

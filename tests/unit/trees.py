@@ -32,15 +32,18 @@ from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
 from memmon_systemd.settings import Settings
 from memmon_systemd.sources import Machine, Systemd
-from memmon_systemd.systemd.manager import Manager, Unit, UnitState
+from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import RestartRules
+from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.ledger import Ledger
+from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
-from memmon_systemd.units.target import UnitContext, UnitTarget
-from memmon_systemd.units.watch import UnitWatch, untouchable_units
+from memmon_systemd.units.target import UnitTarget
+from memmon_systemd.units.untouchable import untouchable_units
+from memmon_systemd.units.watch import UnitWatch
 
 MIB: Final = 1 << 20
 NO_PROCESS: Final = 1 << 22

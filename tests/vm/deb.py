@@ -75,9 +75,7 @@ def sources_hash() -> str:
 
 
 def _build() -> Path:
-    done = subprocess.run(
-        BUILD, cwd=REPO, capture_output=True, text=True, check=False, **who_called_sudo()
-    )
+    done = subprocess.run(BUILD, cwd=REPO, capture_output=True, text=True, check=False, **who_called_sudo())
     if done.returncode != 0:
         raise BuildError(f"there is no package to install:\n{done.stderr.strip()}")
     return Path(done.stdout.splitlines()[-1])

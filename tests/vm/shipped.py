@@ -24,6 +24,7 @@ def be_strict() -> None:
         drop_in.write_text("[Service]\nSystemCallErrorNumber=kill\n")
     run("systemctl", "daemon-reload")
 
+
 _written: list[Path] = []
 
 
@@ -164,5 +165,3 @@ def forbidden_calls() -> list[str]:
     """The kernel's messages of system calls that a filter refused (audit: type 1326, SECCOMP)."""
     said = journal("_TRANSPORT=kernel", "+", "_TRANSPORT=audit")
     return [str(entry["MESSAGE"]) for entry in said if re.search("type=1326|SECCOMP", str(entry["MESSAGE"]))]
-
-

@@ -97,9 +97,7 @@ class Recipe:
         eventually(is_ok, "it is within", DEADLINE_S, lambda: "\n".join(self.log()))
 
 
-def assert_page_shows_this_run(
-    page: Page, command: str, run_it: Callable[[str], list[str]] = shown
-) -> None:
+def assert_page_shows_this_run(page: Page, command: str, run_it: Callable[[str], list[str]] = shown) -> None:
     """The page's log is that of a run like this one; prints the whole of it."""
     real = run_it(command)
     print(f"\n$ {command}", *real, sep="\n")

@@ -1,6 +1,6 @@
 """A machine whose memory is taken away has to be small, and to have nothing else to do.
 
-    python3 tests/vm/machine.py --memory 512 -- tests/vm/starved
+python3 tests/vm/machine.py --memory 512 -- tests/vm/starved
 """
 
 import os

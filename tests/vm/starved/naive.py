@@ -1,6 +1,6 @@
 """What is written in an afternoon, as the control of test_starved.py: psutil in a loop.
 
-    python3 naive.py NAME LIMIT_BYTES INTERVAL_S
+python3 naive.py NAME LIMIT_BYTES INTERVAL_S
 """
 
 import os

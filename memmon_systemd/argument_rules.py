@@ -1,0 +1,75 @@
+"""Which arguments don't go together, or are in two words. Forgotten with the parser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from memmon_systemd import parsing
+from memmon_systemd.errors import UsageError
+from memmon_systemd.settings import Action, Settings, Share, Size, TargetSettings
+
+_MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
+    "-m": parsing.parse_threshold,
+    "--max-memory": parsing.parse_threshold,
+    "-i": parsing.parse_time,
+    "--interval": parsing.parse_time,
+    "--growth": parsing.parse_rate,
+    "--for": parsing.parse_time,
+    "--repeat": parsing.parse_time,
+}
+"""The options whose values have units."""
+
+
+def check_modes(wanted: Settings) -> None:
+    """Refuse modes that don't go together; UsageError."""
+    others = (
+        ("--once", wanted.once),
+        ("--until-stopped", wanted.until_stopped),
+        ("--dry-run", wanted.target.dry_run),
+        ("--verbose", wanted.verbosity > 0),
+        ("--quiet", wanted.verbosity < 0),
+    )
+    for option, given in others:
+        if wanted.check and given:
+            raise UsageError(f"--check: acts on nothing and ends by itself: leave {option} out")
+    if wanted.once and wanted.until_stopped:
+        raise UsageError("--once: ends after one look: leave --until-stopped out")
+    if wanted.json and not wanted.check:
+        raise UsageError("--json: is the form of a report: add --check")
+
+
+def check_moments(asked: TargetSettings) -> None:
+    """Refuse rules of when to ask that don't go together; UsageError."""
+    hard, threshold = asked.hard_threshold, asked.threshold
+    if isinstance(hard, Size) and isinstance(threshold, Size) and hard.size_bytes <= threshold.size_bytes:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if isinstance(hard, Share) and isinstance(threshold, Share) and hard.percent <= threshold.percent:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if asked.then_restart_s is not None and asked.action is Action.RESTART:
+        raise UsageError("--then-restart: --restart does that at once: leave one of them out")
+
+
+def check_split_values(arguments: Sequence[str]) -> None:
+    """Refuse "-m 500 MiB x": a value in two words, of which the second would be a NAME; UsageError."""
+    for first, second, third in zip(arguments, arguments[1:], [*arguments[2:], ""], strict=False):
+        option, equals, value = first.partition("=")
+        if equals:
+            name = second
+        elif option[:2] in _MEASURES and option[2:]:
+            option, value, name = option[:2], option[2:], second
+        else:
+            value, name = second, third
+        parse_value = _MEASURES.get(option)
+        if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
+            raise UsageError(
+                f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
+            )
+
+
+def _is_parsed(parse_value: Callable[[str], object], text: str) -> bool:
+    try:
+        parse_value(text)
+    except UsageError:
+        return False
+    return True
