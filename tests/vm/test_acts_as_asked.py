@@ -33,7 +33,7 @@ def test_kill_whom_chooses_main_process_control_process_or_all() -> None:
         ("control", "SIGUSR2", {control_pid}),
         ("all", "SIGHUP", {*main.who("started"), control_pid}),
     ):
-        status, log = once("-m", "1", "--kill-whom", whom, "-s", signal, "three.service")
+        status, log = once("-m", "1", "--hard", "2", "--kill-whom", whom, "-s", signal, "three.service")
         assert (status, "(KillUnit)" in log) == (OVER, True), log
         eventually(lambda: {*main.who(signal), *control.who(signal)} == who, f"{signal} comes")  # noqa: B023
     run("systemctl", "stop", "three.service")
