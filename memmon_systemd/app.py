@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from types import FrameType
 
 from memmon_systemd import __version__
-from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK
+from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_HUNG_UP, EXIT_NOT_FOUND, EXIT_OK
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import Poller
@@ -21,10 +21,24 @@ from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journa
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import WARNING, Sink
 from memmon_systemd.output.stream import StreamSink
-from memmon_systemd.settings import Settings
+from memmon_systemd.settings import Action, Settings
 from memmon_systemd.sources import Machine, Sources
 
-_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class _End:
+    """What the signals do: the monitor stops, and the command has this exit status."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self.exit_status = EXIT_OK
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """A signal handler."""
+        self._monitor.stop(f"ended by {signal.Signals(number).name}")
+        if number == signal.SIGHUP:
+            self.exit_status = EXIT_HUNG_UP
 
 
 def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
@@ -38,6 +52,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     report = Report(Log(sink, is_quiet=verbosity < 0, is_verbose=verbosity > 0))
     if notifier.problem is not None:
         report.warn.not_notifying(notifier.problem)
+    _warn_of_unread_settings(environ, report)
     _allow_many_descriptors(report)
     machine = Machine(settings, environ)
     if settings.check:
@@ -48,21 +63,21 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources = Sources(settings, machine, context)
     monitor = Monitor(settings, sources.open(), context, notifier)
     report.started(__version__, settings)
-    if settings.target.signal_number == signal.SIGKILL and not settings.target.restart:
+    if settings.target.signal_number == signal.SIGKILL and settings.target.action is Action.SIGNAL:
         report.warn.not_graceful()
     if settings.once:
         return _once(monitor)
     monitor.refresh_all()
     sources.warn_of_what_stays_down()
     monitor.look_around()
-    _stop_on_signals(monitor, context.poller)
+    end = _stop_on_signals(monitor, context.poller)
     reserve = _lock(settings, monitor, sources, context, sink)
     notifier.ready()
     monitor.run()
     notifier.stopping("stopping")
     report.stopped(monitor.why_stopped)
     del reserve
-    return EXIT_OK
+    return end.exit_status
 
 
 def open_sink(environ: Mapping[str, str], stderr_fd: int = 2, journal_socket: str = JOURNAL_SOCKET) -> Sink:
@@ -80,6 +95,17 @@ def open_sink(environ: Mapping[str, str], stderr_fd: int = 2, journal_socket: st
         why = f"{journal_socket} can't be reached: {error.strerror or error}"
         sink.write(f"{why}; the lines go to the journal without their fields", WARNING, ())
         return sink
+
+
+def _warn_of_unread_settings(environ: Mapping[str, str], report: Report) -> None:
+    r"""Of the settings of an instance such as x\x2dy, in a file of that name.
+
+    systemd expands EnvironmentFile= by glob(3), which takes each backslash away (252 and 257).
+    """
+    path = environ.get("MEMORY_MONITOR_SETTINGS", "")
+    read_path = path.replace("\\", "")
+    if path != read_path and os.path.exists(path) and not os.path.exists(read_path):
+        report.warn.settings_not_read(path, read_path)
 
 
 def _once(monitor: Monitor) -> int:
@@ -113,17 +139,16 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
     return reserve
 
 
-def _stop_on_signals(monitor: Monitor, poller: Poller) -> None:
+def _stop_on_signals(monitor: Monitor, poller: Poller) -> _End:
     """Let a signal wake the wait: Python's own handler only runs once poll(2) returns by itself."""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        monitor.stop(f"ended by {signal.Signals(number).name}")
-
+    end = _End(monitor)
     poller.watch(wake_read, monitor)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in _END_SIGNALS:
-        signal.signal(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # As it is of SIGHUP after nohup(1).
+            signal.signal(number, end)
+    return end
 
 
 def _pipe() -> Sequence[int]:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
 from memmon_systemd.errors import UsageError
-from memmon_systemd.settings import KillWhom, Metric, NameKind, Settings, TargetSettings
+from memmon_systemd.settings import Action, KillWhom, Metric, NameKind, Settings, Share, Size, TargetSettings
 
 T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
+    "-m": parsing.parse_threshold,
+    "--max-memory": parsing.parse_threshold,
+    "-i": parsing.parse_time,
+    "--interval": parsing.parse_time,
+    "--growth": parsing.parse_rate,
+    "--for": parsing.parse_time,
+    "--repeat": parsing.parse_time,
+}
+"""The options whose values have units."""
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp where a unit of that name is loaded), a glob of units
 ("worker@*.service"), or the first letters of a process name; --as decides where the guess is wrong.
@@ -28,14 +37,52 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """The settings that the arguments ask for; UsageError. --help and --version exit with status 0."""
+    """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
+    _check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
     _check_modes(wanted)
+    _check_moments(wanted.target)
     return wanted
+
+
+def _check_moments(asked: TargetSettings) -> None:
+    """Refuse rules of when to ask that don't go together; UsageError."""
+    hard, threshold = asked.hard_threshold, asked.threshold
+    if isinstance(hard, Size) and isinstance(threshold, Size) and hard.size_bytes <= threshold.size_bytes:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if isinstance(hard, Share) and isinstance(threshold, Share) and hard.percent <= threshold.percent:
+        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    if asked.then_restart_s is not None and asked.action is Action.RESTART:
+        raise UsageError("--then-restart: --restart does that at once: leave one of them out")
+
+
+def _check_split_values(arguments: Sequence[str]) -> None:
+    """Refuse "-m 500 MiB x": a value in two words, of which the second would be a NAME; UsageError."""
+    for first, second, third in zip(arguments, arguments[1:], [*arguments[2:], ""], strict=False):
+        option, equals, value = first.partition("=")
+        if equals:
+            name = second
+        elif option[:2] in _MEASURES and option[2:]:
+            option, value, name = option[:2], option[2:], second
+        else:
+            value, name = second, third
+        parse_value = _MEASURES.get(option)
+        if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
+            raise UsageError(
+                f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
+            )
+
+
+def _is_parsed(parse_value: Callable[[str], object], text: str) -> bool:
+    try:
+        parse_value(text)
+    except UsageError:
+        return False
+    return True
 
 
 def _check_modes(wanted: Settings) -> None:
@@ -56,6 +103,17 @@ def _check_modes(wanted: Settings) -> None:
         raise UsageError("--json: is the form of a report: add --check")
 
 
+class TextWanted(Exception):  # noqa: N818 - no error
+    """What the arguments ask for is this text: that of --help, or of --version."""
+
+
+class _Tell(argparse.Action):
+    """Asks for the text that it has, or for the help. argparse would lose what can't be printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        raise TextWanted(self.const or parser.format_help())
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are exceptions."""
 
@@ -68,10 +126,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="memory-monitor",
         description=_DESCRIPTION,
         epilog=_EPILOG,
+        add_help=False,
         allow_abbrev=False,
         formatter_class=_help_formatter,
     )
     add = parser.add_argument
+    add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
     add("names", nargs="+", metavar="NAME", type=_as(parsing.parse_name), help="what to monitor")
     add(
         "-m",
@@ -96,9 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         "--signal",
         dest="signal_number",
         metavar="SIGNAL",
-        default=signal.SIGTERM,
-        type=_as(parsing.parse_signal),
-        help="SIGTERM (default), USR1, 15, SIGRTMIN+3",
+        type=_as(parsing.parse_signal_or_auto),
+        help="SIGTERM, USR1, 15, SIGRTMIN+3, or the one that systemd would restart the unit with and SIGTERM"
+        " for a process; default: auto",
     )
     add(
         "--metric",
@@ -123,11 +183,47 @@ def _parser() -> argparse.ArgumentParser:
         help="over the threshold for this long before acting; default 0",
     )
     add(
+        "--hard",
+        dest="hard_threshold",
+        metavar="SIZE",
+        type=_as(parsing.parse_threshold),
+        help="a second threshold, above which --for, --min-age and --at-most don't hold; default: none",
+    )
+    add(
+        "--min-age",
+        dest="min_age_s",
+        metavar="TIME",
+        default=0.0,
+        type=_as(parsing.parse_time),
+        help="the age from which an invocation, or a process, is asked; default 0",
+    )
+    add(
+        "--budget",
+        metavar="N/TIME",
+        type=_as(parsing.parse_budget),
+        help="how many invocations of a unit are asked at most within a time; default: 10/1h, or infinity for"
+        " processes",
+    )
+    add(
+        "--at-most",
+        metavar="N",
+        type=_as(parsing.parse_count),
+        help="how many units of a NAME or template may be down at a time; default: no bound",
+    )
+    add(
         "--repeat",
         dest="repeat_s",
         metavar="TIME",
+        type=_as(parsing.parse_repeat),
+        help="while it stays above the threshold, ask again this often, or never (infinity); default:"
+        " TimeoutStopSec of the unit, or the interval for a process",
+    )
+    add(
+        "--then-restart",
+        dest="then_restart_s",
+        metavar="TIME",
         type=_as(parsing.parse_interval),
-        help="while it stays over, signal again this often; default: TimeoutStopSec, or the interval",
+        help="have systemd restart a unit that still runs this long after the first request; default: off",
     )
     add(
         "--kill-whom",
@@ -137,8 +233,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--restart",
-        action="store_true",
+        dest="action",
+        action="store_const",
+        const=Action.RESTART,
+        default=Action.SIGNAL,
         help="ask systemd to restart the unit instead of signalling it",
+    )
+    add(
+        "--reload",
+        dest="action",
+        action="store_const",
+        const=Action.RELOAD,
+        help="ask systemd to reload the unit instead of signalling it",
     )
     add("--user", action="store_true", help="the user's service manager instead of the system's")
     add(
@@ -174,7 +280,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="with --check: the report as JSON")
     add("-v", "--verbose", action="store_true", help="say every reading")
     add("-q", "--quiet", action="store_true", help="say only actions and errors")
-    add("--version", action="version", version=f"memory-monitor {__version__}")
+    version = f"memory-monitor {__version__}\n"
+    add(
+        "--version",
+        action=_Tell,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        const=version,
+        help="print the version and exit",
+    )
     return parser
 
 

@@ -11,6 +11,12 @@ EXIT_FOUND: Final = 3
 """Above the threshold (`--once`), or errors or warnings were found (`--check`)."""
 EXIT_NOT_FOUND: Final = 4
 """A NAME matches nothing (`--once`, `--check`)."""
+EXIT_HUNG_UP: Final = 129
+"""Ended by SIGHUP: 128 and its number, as shells have it.
+
+A death by the signal itself would be a clean end for systemd (systemd.service(5), SuccessExitStatus=), after
+which Restart=on-failure starts nothing again: the service would be monitored no more, and nothing failed.
+"""
 
 
 class UsageError(Exception):

@@ -39,6 +39,15 @@ def format_bytes(size_bytes: int) -> str:
     return f"{tenths // 10}.{tenths % 10} {letter}iB"
 
 
+def format_growth(grown_bytes: int, time_s: float) -> str:
+    """A growth for a log line, per hour, minute or second, whichever keeps it below a GiB: "+41 MiB/h"."""
+    per_s = grown_bytes / time_s
+    unit, unit_s = "h", 3600
+    if per_s * 3600 >= 1 << 30:
+        unit, unit_s = ("min", 60) if per_s * 60 < 1 << 30 else ("s", 1)
+    return f"+{format_bytes(round(per_s * unit_s))}/{unit}"
+
+
 def percent(part: int, whole: int) -> int:
     """How many whole percent of `whole` it is; a part of nothing is all of it (MemoryMax=0)."""
     return 100 * part // whole if whole else 100

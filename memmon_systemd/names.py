@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.settings import Metric, NameKind, Settings
+from memmon_systemd.settings import Action, Metric, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
@@ -35,6 +35,8 @@ class Meaning:
     """UNIT, PROCESS or OWNER."""
     why: str
     """What decided that, for a reader."""
+    absent_unit: str | None = None
+    """The unit that it would have been, if there were one."""
 
     @property
     def is_glob(self) -> bool:
@@ -94,9 +96,11 @@ def meaning_of(name: str, kind: NameKind, is_loaded: Callable[[str], bool]) -> M
         return Meaning(name, unit, NameKind.UNIT, "a glob of units")
     if has_suffix:
         return Meaning(name, unit, NameKind.UNIT, f"its name ends in .{name.rpartition('.')[2]}")
-    if is_unit_name(unit) and is_loaded(unit):
+    if not is_unit_name(unit):
+        return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
+    if is_loaded(unit):
         return Meaning(name, unit, NameKind.UNIT, "a unit of that name is loaded")
-    return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded")
+    return Meaning(name, name, NameKind.PROCESS, f"no unit {unit} is loaded", absent_unit=unit)
 
 
 def is_unit_name(name: str) -> bool:
@@ -123,7 +127,10 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
     asked = settings.target
     if meaning.kind is NameKind.PROCESS:
         for option, given in (
-            ("--restart", asked.restart),
+            ("--restart", asked.action is Action.RESTART),
+            ("--reload", asked.action is Action.RELOAD),
+            ("--then-restart", asked.then_restart_s is not None),
+            ("--at-most", asked.at_most is not None),
             ("--kill-whom", asked.kill_whom is not None),
             ("--until-stopped", settings.until_stopped),
         ):

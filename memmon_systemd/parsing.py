@@ -8,9 +8,10 @@ import signal
 
 from memmon_systemd.errors import UsageError
 from memmon_systemd.formatting import format_seconds, one_line
-from memmon_systemd.settings import Share, Size, Threshold
+from memmon_systemd.settings import UNBOUNDED, Rate, Share, Size, Threshold
 
 SHORTEST_INTERVAL_S = 0.01
+LOWEST_THRESHOLD_BYTES = 1 << 20
 LONGEST_TIME_S = 365.25 * 86400
 LONGEST_NAME_BYTES = 255  # NAME_MAX; also systemd's limit for the name of a unit
 _TOO_MANY_BYTES = 1 << 63  # the kernel's memory limits are signed 64-bit numbers of bytes
@@ -42,6 +43,7 @@ _SIZE = re.compile(_NUMBER + r"([A-Za-z]*)\s*", re.ASCII)
 _SHARE = re.compile(_NUMBER + r"%\s*", re.ASCII)
 _TIME_PART = re.compile(_NUMBER + "([A-Za-z\u00b5\u03bc]*)\\s*", re.ASCII)
 _RATE_ENDING = re.compile(r"\s*/\s*s\s*$", re.ASCII)
+_COUNT = re.compile(r"\s*\d{1,6}\s*", re.ASCII)
 _SIGNAL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
 _REALTIME_SIGNAL = re.compile(r"SIGRT(?:MIN(?:\+(\d{1,3}))?|MAX(?:-(\d{1,3}))?)", re.ASCII)
 
@@ -64,18 +66,18 @@ def _parse_bytes(text: str, number: str, kind: str, what_works: str) -> int:
         raise UsageError(f"{_quoted(text)} is not a {kind}: use {what_works}")
     size_bytes = _scaled(match[1], match[2], unit)
     if size_bytes == 0:
-        raise UsageError(f"{_quoted(text)} is no {kind} above zero: use {what_works}")
+        raise UsageError(f"{_quoted(text)} is not a {kind} above zero: use {what_works}")
     if size_bytes >= _TOO_MANY_BYTES:
         raise UsageError(f"{_quoted(text)} is too large: use less than {_TOO_MANY_BYTES >> 40}T")
     return size_bytes
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, works: str = "MiB (500) or a suffix (1.5G, 512MiB)") -> int:
     """Bytes from "500" (MiB), "1.5G", "512MiB" or "1048576B"; every suffix is 1024-based.
 
-    UsageError for anything else, for nothing (0) and for 2^63 bytes or more.
+    UsageError, which says what `works`, for anything else, for nothing (0) and for 2^63 bytes or more.
     """
-    return _parse_bytes(text, text, "size", "MiB (500) or a suffix (1.5G, 512MiB)")
+    return _parse_bytes(text, text, "size", works)
 
 
 def parse_rate(text: str) -> int:
@@ -85,15 +87,25 @@ def parse_rate(text: str) -> int:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """A Size, or a Share from "80%" (above 0 and at most 100); UsageError for anything else."""
+    """A Size of 1 MiB or more, or a Share from "80%" (above 0, at most 100); UsageError for anything else."""
     match = _SHARE.fullmatch(text)
     if match is None:
-        works = "MiB (500), a suffix (1.5G, 512MiB) or a share of the limit (80%)"
-        return Size(_parse_bytes(text, text, "size", works))
+        size_bytes = parse_size(text, "MiB (500), a suffix (1.5G, 512MiB) or a share of the limit (80%)")
+        if size_bytes < LOWEST_THRESHOLD_BYTES:
+            raise UsageError(f"{_quoted(text)} is less than 1 MiB: use {_what_was_meant(text)}")
+        return Size(size_bytes)
     percent = float(f"{match[1]}.{match[2] or 0}")
     if not 0 < percent <= 100:
-        raise UsageError(f"{_quoted(text)} is no usable share: use more than 0% and at most 100%")
+        raise UsageError(f"{_quoted(text)} is not a usable share: use more than 0% and at most 100%")
     return Share(percent)
+
+
+def _what_was_meant(text: str) -> str:
+    """By a threshold below 1 MiB: 0.8 is a share or a part of 1G, and 500K has the wrong suffix."""
+    number = text.strip()
+    if number.replace(".", "").isdecimal():
+        return f"{float(number) * 100:g}% for a share, or a suffix ({number}G)"
+    return "at least 1M; without a suffix a number is MiB (500)"
 
 
 def parse_time(text: str, *, least_s: float = 0.0) -> float:
@@ -124,6 +136,39 @@ def parse_time(text: str, *, least_s: float = 0.0) -> float:
 def parse_interval(text: str) -> float:
     """Seconds as parse_time, at least 10 ms."""
     return parse_time(text, least_s=SHORTEST_INTERVAL_S)
+
+
+def parse_repeat(text: str) -> float:
+    """Seconds as parse_interval; "infinity" is never again."""
+    return float("inf") if text.strip() == "infinity" else parse_interval(text)
+
+
+def parse_budget(text: str) -> Rate:
+    """A Rate from "10/1h", or any number from "infinity"; UsageError for anything else, and for 0."""
+    if text.strip() == "infinity":
+        return UNBOUNDED
+    count, slash, window = text.partition("/")
+    works = "use a number of requests and a time, such as 10/1h, or infinity"
+    if not slash or not _COUNT.fullmatch(count):
+        raise UsageError(f"{_quoted(text)} is not a budget: {works}")
+    if int(count) == 0:
+        raise UsageError(f"{_quoted(text)} allows no request at all: {works}")
+    try:
+        return Rate(int(count), parse_time(window, least_s=1.0))
+    except UsageError as error:
+        raise UsageError(f"{_quoted(text)}: {error}") from None
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 on; UsageError for anything else."""
+    if not _COUNT.fullmatch(text) or int(text) == 0:
+        raise UsageError(f"{_quoted(text)} is not a number of units: use a whole number from 1 on")
+    return int(text)
+
+
+def parse_signal_or_auto(text: str) -> int | None:
+    """As parse_signal; None for "auto", which is the unit's own."""
+    return None if text.strip().lower() == "auto" else parse_signal(text)
 
 
 def parse_signal(text: str) -> int:
@@ -164,8 +209,10 @@ def _what_signals_work(full_name: str) -> str:
 def parse_name(text: str) -> str:
     """The name of a unit or a process, as it was; UsageError for what can be neither."""
     if not text.strip():
-        works = "a unit (myapp.service) or the first letters of a process name"
+        works = "a unit (myapp.service) or a process-name prefix"
         raise UsageError(f"{_quoted(text)} is not a name: use {works}")
+    if text.strip() == "%":
+        raise UsageError("'%' is not a name: use no space in a share (-m 80%)")
     if "/" in text:
         raise UsageError(f"{_quoted(text)} is not a name: use one without a slash, no path")
     if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
-from memmon_systemd.formatting import format_bytes
+from memmon_systemd.formatting import format_bytes, format_seconds
 
 
 class Metric(StrEnum):
@@ -36,6 +35,28 @@ class KillWhom(StrEnum):
     MAIN = "main"
     CONTROL = "control"
     ALL = "all"
+
+
+class Action(StrEnum):
+    """What a unit is asked by, as in a unit file."""
+
+    SIGNAL = "signal"
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a time; None: any number."""
+
+    count: int | None
+    window_s: float
+
+    def __str__(self) -> str:
+        """The rate as a user writes it: "10/1h"."""
+        if self.count is None:
+            return "infinity"
+        return f"{self.count}/{format_seconds(self.window_s).replace(' ', '')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,8 @@ class Share:
 
 
 Threshold: TypeAlias = Size | Share
+UNIT_BUDGET: Final = Rate(10, 3600.0)
+UNBOUNDED: Final = Rate(None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +103,32 @@ class TargetSettings:
     """How one target is monitored, and what is asked of it; None stands for what depends on the target."""
 
     threshold: Threshold
+    hard_threshold: Threshold | None = None
+    """Above it only the budget holds a request back."""
     interval_s: float = 2.0
-    signal_number: int = int(signal.SIGTERM)
+    action: Action = Action.SIGNAL
+    signal_number: int | None = None
+    """None: of a unit the one that systemd would restart it with, of a process SIGTERM."""
     metric: Metric | None = None
     swap: bool = False
     growth_bytes_per_s: int | None = None
     for_s: float = 0.0
+    min_age_s: float = 0.0
+    budget: Rate | None = None
+    """None: of a unit `UNIT_BUDGET`, of a process any number."""
+    at_most: int | None = None
+    """How many of a NAME or a template may be down at a time; None: all."""
     repeat_s: float | None = None
+    """Infinite: once in an invocation; None: a unit's TimeoutStopSec=, a process's interval."""
+    then_restart_s: float | None = None
     kill_whom: KillWhom | None = None
-    restart: bool = False
     dry_run: bool = False
+
+    @property
+    def follows_limit(self) -> bool:
+        """Whether one of the thresholds is a share of the limit."""
+        hard = self.hard_threshold
+        return self.threshold.follows_limit or (hard is not None and hard.follows_limit)
 
 
 @dataclass(frozen=True, slots=True)

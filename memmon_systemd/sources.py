@@ -15,7 +15,7 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.names import Meaning, Names, is_unit_name, load
 from memmon_systemd.processes.table import process_table
-from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.settings import Action, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
@@ -95,7 +95,9 @@ class Sources:
             if meaning.kind is NameKind.UNIT:
                 self._add_unit(meaning)
         owners = [self._owner(meaning) for meaning in meanings if meaning.kind is NameKind.OWNER]
-        prefixes = [meaning.name for meaning in meanings if meaning.kind is NameKind.PROCESS]
+        prefixes = {
+            meaning.name: self._near_unit(meaning) for meaning in meanings if meaning.kind is NameKind.PROCESS
+        }
         # Units last: what the owners find in a refresh is looked for in the same one.
         return [*owners, *self._prefixes(prefixes), *([self.units] if self._has_units else [])]
 
@@ -108,18 +110,29 @@ class Sources:
         """The units of the service manager; UsageError or StartError where there is none."""
         # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
         from memmon_systemd.linux.libc import Libc
+        from memmon_systemd.units.aftermath import Aftermath
+        from memmon_systemd.units.ledger import Ledger
+        from memmon_systemd.units.roll import Rolls
         from memmon_systemd.units.signaller import Signaller
         from memmon_systemd.units.slice_watch import SliceWatch
         from memmon_systemd.units.target import UnitContext
         from memmon_systemd.units.watch import UnitWatch
 
-        systemd = self._machine.connect()
-        signaller = Signaller(systemd.manager, self._machine.table)
+        systemd, asked = self._machine.connect(), self._settings.target
+        ledger = Ledger()
+        unit_context = UnitContext(
+            systemd.manager,
+            systemd.hierarchy,
+            Signaller(systemd.manager, self._machine.table),
+            ledger,
+            Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
+            Aftermath(systemd.manager, ledger, self._context.report, asked.action),
+            self._context,
+        )
         return UnitWatch(
-            UnitContext(systemd.manager, systemd.hierarchy, signaller, self._context),
-            self._settings.target,
+            unit_context,
+            asked,
             SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
-            systemd.top_group,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
         )
@@ -127,7 +140,7 @@ class Sources:
     def warn_of_what_stays_down(self) -> None:
         """Say of the units that are known now if systemd would leave them down after the signal."""
         asked = self._settings.target
-        if self._has_units and not asked.restart:
+        if self._has_units and asked.action is Action.SIGNAL:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
             names = self.units.names()
@@ -154,21 +167,47 @@ class Sources:
             return
         own_name, load_state = self._machine.unit(meaning.name)
         why_waiting = _WHY_WAITING.get(load_state, f"it can't be loaded ({load_state})")
+        if load_state == "not-found":
+            why_waiting += self._suggestion(own_name)
         self.units.add_name(own_name, why_waiting)
 
     def _owner(self, meaning: Meaning) -> Source:
         from memmon_systemd.units.owner import OwnerSource
+        from memmon_systemd.units.ownership import Ownership
 
+        systemd, table = self._machine.connect(), self._machine.table
+        ownership = Ownership(systemd.manager, systemd.hierarchy, systemd.top_group)
         interval_s = self._settings.target.interval_s
-        return OwnerSource(meaning.name, interval_s, self._machine.table, self.units, self._context)
+        return OwnerSource(meaning.name, interval_s, table, ownership, self.units, self._context)
 
-    def _prefixes(self, names: list[str]) -> list[Source]:
+    def _near_unit(self, meaning: Meaning) -> str:
+        """What to say of the unit that a process-name prefix may have been meant to be."""
+        suggestion = self._suggestion(meaning.absent_unit) if meaning.absent_unit else ""
+        return suggestion and f"; no unit {meaning.absent_unit}{suggestion}"
+
+    def _suggestion(self, unit: str) -> str:
+        """The unit that may have been meant by the name of one that there isn't; "" where none is alike."""
+        manager = self._machine.manager_if_any()
+        if manager is None:
+            return ""
+        from memmon_systemd.nearest import known_units, nearest
+        from memmon_systemd.systemd.errors import BusError
+
+        try:
+            found = nearest(unit, known_units(manager), ())
+        except BusError:
+            found = ()  # It is the name that matters, and that was already asked for.
+        del known_units, nearest
+        forget(("memmon_systemd.nearest", "difflib"))
+        return f"; did you mean {found[0]}?" if found else ""
+
+    def _prefixes(self, names: Mapping[str, str]) -> list[Source]:
         from memmon_systemd.processes.source import PrefixSource
 
-        machine = self._machine
+        settings, machine, context = self._settings.target, self._machine, self._context
         return [
-            PrefixSource(name, self._settings.target, machine.table, machine.hierarchy, self._context)
-            for name in names
+            PrefixSource(name, settings, machine.table, machine.hierarchy, context, near_unit)
+            for name, near_unit in names.items()
             # A process that two names match would be signalled twice.
             if not name.startswith(tuple(other for other in names if other != name))
         ]

@@ -5,7 +5,6 @@ The only entry point of this folder: nothing that runs imports it.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -15,21 +14,22 @@ from memmon_systemd.check import rules_memory, rules_restart, rules_rights
 from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
-from memmon_systemd.check.nearest import nearest
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
 from memmon_systemd.check.read_unit import UnitReader, process_name
 from memmon_systemd.check.text import as_text, missing_line
-from memmon_systemd.check.unit_properties import known_units, matching_units
+from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
+from memmon_systemd.nearest import known_units, nearest
+from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.units.ownership import WHY_NEVER, WHY_NOT, Home, Ownership
 from memmon_systemd.units.watch import UNTOUCHABLE
 
 _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
@@ -61,12 +61,12 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
     if settings.json:
-        _print(as_json(settings, checker.facts, resolved, status))
+        write_text(as_json(settings, checker.facts, resolved, status))
     else:
-        _print(as_text(resolved))
+        write_text(as_text(resolved))
     for one in resolved:
         if one.missing is not None:
-            print(f"memory-monitor: {missing_line(one.missing)}", file=sys.stderr)
+            write_error(missing_line(one.missing))
     return status
 
 
@@ -86,8 +86,7 @@ class _Checker:
         self._settings = settings
         self._machine = machine
         self._report = report
-        self._patience = Patience()
-        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, self._patience)
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user)
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name matches, and what is to be said of it."""
@@ -133,18 +132,30 @@ class _Checker:
 
     def _pids(self, prefix: str) -> list[int]:
         """Processes without those that are never signalled, which are logged."""
-        found = self._processes.find(prefix)
+        found, unreadable = self._processes.find(prefix)
+        if unreadable is not None:
+            write_error(f"'{prefix}': the name of a process can't be read ({unreadable}): it isn't checked")
         untouchable = self._machine.table.ancestors()
         for pid in sorted(untouchable.intersection(found)):
             self._report.warn.process_skipped(pid)
         return [pid for pid in found if pid not in untouchable]
 
     def _owners(self, prefix: str) -> list[Subject]:
-        """The units that processes of a name belong to."""
+        """The units that processes of a name make a target; the others are logged."""
         systemd = self._machine.connect()
-        groups = (cgroup.control_group_of(pid) or "" for pid in self._pids(prefix))
-        owners = (units[-1] for group in groups if (units := cgroup.units_of(group, systemd.top_group)))
-        return self._touchable(dict.fromkeys(name for name in owners if not name.endswith(".slice")))
+        ownership = Ownership(systemd.manager, systemd.hierarchy, systemd.top_group)
+        homes: dict[Home, list[int]] = {}
+        for pid in self._pids(prefix):
+            if home := ownership.home_of(pid):
+                homes.setdefault(home, []).append(pid)
+        owners: list[str] = []
+        for home, pids in homes.items():
+            if not home.is_never_meant and ownership.owns(home, pids):
+                owners.append(home.unit)
+            else:
+                why = WHY_NEVER if home.is_never_meant else WHY_NOT
+                self._report.warn.owner_skipped(home.unit, f"{process_name(pids[0])}[{pids[0]}]", why)
+        return self._touchable(owners)
 
     @cached_property
     def _unit_reader(self) -> UnitReader:
@@ -152,9 +163,7 @@ class _Checker:
 
     @cached_property
     def _processes(self) -> ProcessReader:
-        return ProcessReader(
-            self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors, self._patience
-        )
+        return ProcessReader(self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors)
 
     @cached_property
     def _systemd_if_any(self) -> Systemd | None:
@@ -176,13 +185,3 @@ class _Checker:
             pids = (pid for pid in proc.pids() if pid not in untouchable)
             processes = {name for pid in pids if (name := process_name(pid)) is not None}
         return nearest(meaning.asked, units, processes)
-
-
-def _print(text: str) -> None:
-    """All of it on stdout, or OSError: by `print` a failure would only show at the interpreter's end."""
-    data = text.encode(errors="backslashreplace")
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except OSError as error:
-        raise OSError(f"the report can't be written: {error.strerror}") from None

@@ -5,13 +5,14 @@ Sizes are in bytes.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
-from memmon_systemd.settings import KillWhom, Metric, TargetSettings
+from memmon_systemd.settings import Action, KillWhom, Metric, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.units.recipient import recipient
 
@@ -155,10 +156,22 @@ class Case:
         return recipient(True, main_pid, service.had_main, self.settings.kill_whom)
 
     @property
+    def sends_signal(self) -> bool:
+        """Whether it is asked by a signal, and not by a job of systemd."""
+        return self.settings.action is Action.SIGNAL
+
+    @property
+    def signal_number(self) -> int:
+        """The signal: that of `-s`, else the one that systemd would restart the unit with."""
+        properties = self.subject.properties
+        own = None if properties is None or self.subject.is_process else properties.stop_signal
+        return self.settings.signal_number or own or signal.SIGTERM
+
+    @property
     def reaches_nobody(self) -> bool:
         """Whether a signal would be sent to no process of a unit that runs."""
         is_unit = not self.subject.is_process and self.subject.is_running
-        return is_unit and self.whom is None and not self.settings.restart
+        return is_unit and self.whom is None and self.sends_signal
 
 
 def is_user_manager(unit: str | None) -> bool:

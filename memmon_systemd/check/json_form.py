@@ -10,7 +10,7 @@ from memmon_systemd import __version__
 from memmon_systemd.check.facts import Case, Machine
 from memmon_systemd.check.findings import Checked, Finding, Missing, Remedy, Resolved
 from memmon_systemd.formatting import signal_name
-from memmon_systemd.settings import KillWhom, Settings
+from memmon_systemd.settings import Action, KillWhom, Settings
 
 FORM: Final = 1
 """Counted up when a field changes its meaning or goes; new fields and new ids don't count it up."""
@@ -39,10 +39,10 @@ def _settings(settings: Settings) -> Object:
     asked = settings.target
     return {
         "max_memory": str(asked.threshold),
-        "signal": signal_name(asked.signal_number),
+        "signal": None if asked.signal_number is None else signal_name(asked.signal_number),
         "swap": asked.swap,
         "for_s": asked.for_s,
-        "restart": asked.restart,
+        "restart": asked.action is Action.RESTART,
         "user": settings.user,
     }
 
@@ -83,10 +83,10 @@ def _subject(checked: Checked) -> Object:
 
 
 def _action(case: Case) -> Object:
-    if case.settings.restart:
-        return {"what": "restart", "signal": None, "whom": None, "pids": []}
+    if not case.sends_signal:
+        return {"what": case.settings.action.value, "signal": None, "whom": None, "pids": []}
     whom = "process" if case.subject.is_process else case.whom and case.whom.value
-    name = signal_name(case.settings.signal_number)
+    name = signal_name(case.signal_number)
     return {"what": "signal", "signal": name, "whom": whom, "pids": _recipients(case)}
 
 

@@ -6,11 +6,9 @@ of its names, and no read of it waits for ever.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -18,7 +16,6 @@ from typing import Final
 
 from memmon_systemd import arguments
 from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, command_line, proc
@@ -76,11 +73,10 @@ class RunningMonitor:
 class MonitorReader:
     """Finds the other monitors, once, when they are first asked for."""
 
-    def __init__(self, systemd: Callable[[], Systemd | None], user: bool, patience: Patience) -> None:
+    def __init__(self, systemd: Callable[[], Systemd | None], user: bool) -> None:
         """`systemd` gives the service manager of the report; None where there is none to ask."""
         self._systemd = systemd
         self._user = user
-        self._patience = patience
         self._unread: list[str] = []
         self._loaded: dict[str, bool] = {}
 
@@ -109,8 +105,8 @@ class MonitorReader:
             comm = proc.read(f"/proc/{pid}/comm", 64)[:-1]
             if comm != _COMMAND and not comm.startswith(_PYTHONS):
                 return None
-            uid = os.stat(f"/proc/{pid}").st_uid
-            line = self._patience.read(lambda: proc.read(f"/proc/{pid}/cmdline", _LONGEST_COMMAND_LINE_BYTES))
+            uid = proc.user_ids(pid)[1]
+            line = command_line.read(pid, _LONGEST_COMMAND_LINE_BYTES)
         except TimeoutError:
             self._unread.append(f"{comm.decode(errors='backslashreplace')}[{pid}]")
             return None
@@ -160,8 +156,7 @@ def settings_of(words: Sequence[str]) -> Settings | None:
         is_module = words[max(place - 1, 0) : place + 1] == ["-m", "memmon_systemd"]
         if word.rpartition("/")[2] == _COMMAND.decode() or is_module:
             try:
-                with redirect_stdout(io.StringIO()):  # --help and --version print, and exit.
-                    return arguments.parse(words[place + 1 :])
-            except (UsageError, SystemExit):
+                return arguments.parse(words[place + 1 :])
+            except (UsageError, arguments.TextWanted):
                 return None
     return None

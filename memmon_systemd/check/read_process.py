@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_limits import bounds_of_group
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.read_unit import may_signal_directly
 from memmon_systemd.check.unit_properties import read_unit
-from memmon_systemd.errors import StartError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.processes.table import Process
 from memmon_systemd.settings import Metric, Settings
 from memmon_systemd.sources import Machine as Connections
 from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.errors import BusError
-
-_SEARCH_S: Final = 10.0
-"""A search among 5,000 processes takes a second on an emulated machine."""
 
 
 class ProcessReader:
@@ -36,7 +31,6 @@ class ProcessReader:
         systemd: Systemd | None,
         machine: Machine,
         monitors: MonitorReader,
-        patience: Patience,
     ) -> None:
         """Without `systemd`, what is known of a unit is its name."""
         self._settings = settings
@@ -45,17 +39,15 @@ class ProcessReader:
         self._systemd = systemd
         self._machine = machine
         self._monitors = monitors
-        self._patience = patience
 
-    def find(self, prefix: str) -> list[int]:
-        """The processes whose name starts with it; StartError or OSError where they can't be listed."""
+    def find(self, prefix: str) -> tuple[list[int], str | None]:
+        """The processes whose name starts with it, and why that can't be told of another; OSError."""
         finder = self._table.finder(os.fsencode(prefix), 1.0)
         try:
-            return sorted(self._patience.read(lambda: finder.find(0.0), _SEARCH_S))
-        except TimeoutError as error:
-            raise StartError(f"'{prefix}': processes can't be listed: {error.strerror}") from None
+            pids = sorted(finder.find(0.0))
         finally:
             finder.close()
+        return pids, None if finder.unreadable is None else str(finder.unreadable)
 
     def read(self, pid: int) -> Subject | None:
         """Everything about a process; None where it has ended."""
@@ -80,7 +72,7 @@ class ProcessReader:
             is_process=True,
             pids=(pid,),
             main_name=process.name,
-            disposition=disposition(pid, asked.signal_number),
+            disposition=disposition(pid, asked.signal_number or signal.SIGTERM),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
             trouble=bounds.trouble,
@@ -113,7 +105,7 @@ class ProcessReader:
             return replace(subject, trouble=str(error))
         trouble = subject.trouble
         reads: tuple[tuple[str, Callable[[], int]], ...] = (
-            (Metric.PSS.value, lambda: self._patience.read(process.pss_bytes)),
+            (Metric.PSS.value, process.pss_bytes),
             (SWAP, process.swap_bytes),
         )
         for metric, read in reads:

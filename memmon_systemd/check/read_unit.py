@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +16,8 @@ from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
 from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.linux.memory_stat import metric_bytes
-from memmon_systemd.settings import KillWhom, Metric, Settings
+from memmon_systemd.linux.memory_stat import line_number, metric_bytes
+from memmon_systemd.settings import Action, KillWhom, Metric, Settings
 from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.manager import Unit
 from memmon_systemd.systemd.restart_rules import Disposition
@@ -44,6 +45,7 @@ class UnitReader:
         bounds = bounds_of_unit(name, properties, self._systemd)
         whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
         main_pid = properties.service.main_pid if properties.service else 0
+        sent = asked.signal_number or properties.stop_signal or signal.SIGTERM
         subject = Subject(
             name=name,
             unit=name,
@@ -51,7 +53,7 @@ class UnitReader:
             metric=asked.metric or Metric.UNRECLAIMABLE,
             properties=properties,
             main_name=process_name(main_pid) if main_pid else None,
-            disposition=disposition(main_pid, asked.signal_number) if main_pid else Disposition.UNKNOWN,
+            disposition=disposition(main_pid, sent) if main_pid else Disposition.UNKNOWN,
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             high=bounds.high,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
@@ -76,7 +78,7 @@ class UnitReader:
         by_systemd: bool | None = self._settings.user or os.geteuid() == 0
         if not by_systemd:
             # Asking for a restart is another permission, and can't be tried.
-            tried = not asked.restart
+            tried = asked.action is Action.SIGNAL
             control_pid = service.control_pid if service else 0
             by_systemd = may_signal(self._manager, unit, control_pid) if tried else None
         wanted = pids if asked.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
@@ -112,20 +114,25 @@ def process_name(pid: int) -> str | None:
 def _with_readings(subject: Subject, directory: Path) -> Subject:
     """The metrics of a running unit; by its processes where it has no memory controller."""
     try:
-        current_bytes = int((directory / "memory.current").read_bytes())
-        memory_stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
+        return replace(subject, readings=_metrics(directory))
     except FileNotFoundError:
-        rss_bytes = proc.total_rss_bytes(subject.pids)
-        return replace(subject, metric=Metric.RSS, readings={Metric.RSS.value: rss_bytes})
+        if not directory.is_dir():
+            return replace(subject, trouble="it has stopped meanwhile")
+        readings = {Metric.RSS.value: proc.total_rss_bytes(subject.pids)}
+        return replace(subject, metric=Metric.RSS, readings=readings)
     except (OSError, ValueError) as error:
         return replace(subject, trouble=str(error))
-    try:
-        readings = {
-            metric.value: metric_bytes(metric, current_bytes, memory_stat, len(memory_stat))
-            for metric in _METRICS
-        }
-    except ValueError as error:
-        return replace(subject, trouble=str(error))
+
+
+def _metrics(directory: Path) -> dict[str, int]:
+    """All that the files of a cgroup tell; OSError, ValueError."""
+    current_bytes = line_number((directory / "memory.current").read_bytes(), "memory.current")
+    memory_stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
+    readings = {
+        metric.value: metric_bytes(metric, current_bytes, memory_stat, len(memory_stat))
+        for metric in _METRICS
+    }
     with suppress(FileNotFoundError):  # A kernel without swap has no such file.
-        readings[SWAP] = int((directory / "memory.swap.current").read_bytes())
-    return replace(subject, readings=readings)
+        swapped = (directory / "memory.swap.current").read_bytes()
+        readings[SWAP] = line_number(swapped, "memory.swap.current")
+    return readings

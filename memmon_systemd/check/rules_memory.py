@@ -61,7 +61,7 @@ def _threshold(case: Case) -> str:
 
 
 def _asked(case: Case) -> str:
-    return "restarted" if case.settings.restart else "signalled"
+    return "restarted" if not case.sends_signal else "signalled"
 
 
 def _more_room(case: Case, bound: Bound) -> Remedy:

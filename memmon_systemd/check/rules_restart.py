@@ -47,12 +47,12 @@ def edit(case: Case, section: str, *lines: str) -> Remedy:
 
 def next_start(case: Case) -> Finding | None:
     """The service would stay down."""
-    if case.settings.restart or case.reaches_nobody:
+    if not case.sends_signal or case.reaches_nobody:
         return None
     service = case.subject.service
     if service is None:
         return _without_service(case)
-    rules, number = service.restart, case.settings.signal_number
+    rules, number = service.restart, case.signal_number
     found = verdict(rules, number, case.subject.disposition)
     if found is None:
         return None
@@ -80,19 +80,19 @@ def _without_service(case: Case) -> Finding | None:
 
 def signal_ignored(case: Case) -> Finding | None:
     """The main process ignores the signal."""
-    if case.settings.restart or case.subject.disposition is not Disposition.IGNORED:
+    if not case.sends_signal or case.subject.disposition is not Disposition.IGNORED:
         return None
-    name = signal_name(case.settings.signal_number)
+    name = signal_name(case.signal_number)
     who = case.subject.main_name or "its main process"
     text = f"{who} ignores {name}: it would be signalled again and again, and not exit"
-    other = "SIGTERM" if case.settings.signal_number != signal.SIGTERM else "SIGINT"
+    other = "SIGTERM" if case.signal_number != signal.SIGTERM else "SIGINT"
     way = Remedy(option=f"-s {other}", advice="or another signal that it handles")
     return Finding(Id.SIGNAL_IGNORED, Level.ERROR, text, way)
 
 
 def not_graceful(case: Case) -> Finding | None:
     """SIGKILL."""
-    if case.settings.restart or case.settings.signal_number != signal.SIGKILL:
+    if not case.sends_signal or case.signal_number != signal.SIGKILL:
         return None
     text = "SIGKILL isn't graceful: work in progress is lost"
     return Finding(Id.NOT_GRACEFUL, Level.WARNING, text, Remedy(option="-s SIGTERM"))
@@ -107,8 +107,8 @@ def start_limit(case: Case) -> Finding | None:
         return None
     ends = (
         None
-        if case.settings.restart
-        else verdict(service.restart, case.settings.signal_number, case.subject.disposition)
+        if not case.sends_signal
+        else verdict(service.restart, case.signal_number, case.subject.disposition)
     )
     if ends is not None and ends.expected:
         return None  # It isn't even started once.
@@ -123,8 +123,8 @@ def start_limit(case: Case) -> Finding | None:
     interval_s = service.start_limit_interval_s
     within = f" within {format_seconds(interval_s)}" if interval_s < float("inf") else ""
     text = (
-        f"a leak of {'1' if slow else '100'} MB/s would get it started {service.start_limit_burst} times"
-        f"{within} (StartLimitBurst=): systemd then leaves it down"
+        f"with a leak of {'1' if slow else '100'} MB/s it would be started {service.start_limit_burst} times"
+        f"{within} (StartLimitBurst=), after which systemd leaves it down"
     )
     level = Level.WARNING if slow else Level.NOTE
     return Finding(Id.START_LIMIT, level, text, edit(case, "Unit", "StartLimitIntervalSec=0"))
@@ -136,8 +136,8 @@ def kill_mode(case: Case) -> Finding | None:
     if service is None or service.kill_mode not in ("process", "none"):
         return None
     text = (
-        f"KillMode={service.kill_mode}: when the main process has exited, the others keep running and keep"
-        " their memory, beside those of the next start"
+        f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"
+        " after the main process has exited"
     )
     level = Level.WARNING if len(case.subject.pids) > 1 else Level.NOTE
     return Finding(Id.KILL_MODE, level, text, edit(case, "Service", "KillMode=control-group"))
@@ -146,7 +146,7 @@ def kill_mode(case: Case) -> Finding | None:
 def recipient_unclear(case: Case) -> Finding | None:
     """A signal would reach nobody, or all, or whom systemd has guessed."""
     service = case.subject.service
-    if service is None or case.subject.is_process or not case.subject.is_running or case.settings.restart:
+    if service is None or case.subject.is_process or not case.subject.is_running or not case.sends_signal:
         return None
     whom = case.whom
     if whom is KillWhom.CONTROL and not service.control_pid:
@@ -161,7 +161,7 @@ def recipient_unclear(case: Case) -> Finding | None:
         text = "systemd knows no main process of it: a signal would reach nobody"
         return Finding(Id.NOBODY_TO_SIGNAL, Level.ERROR, text, way)
     if whom is KillWhom.ALL and case.settings.kill_whom is None:
-        name = signal_name(case.settings.signal_number)
+        name = signal_name(case.signal_number)
         text = f"systemd knows no main process of it: {name} goes to all of its processes at once"
         return Finding(Id.MAIN_UNKNOWN, Level.WARNING, text, way)
     if service.main_pid and service.type == "forking" and service.pid_file is None:

@@ -17,20 +17,20 @@ def rights(case: Case) -> Finding | None:
     given = case.subject.rights
     if not case.subject.is_running:
         return None
-    name = signal_name(case.settings.signal_number)
+    name = signal_name(case.signal_number)
     if case.subject.is_process:
         if given.directly is False:
             text = f"this user cannot send it {name}"
             return Finding(Id.NOT_PERMITTED, Level.ERROR, text, Remedy(advice=NOT_PERMITTED_HINT))
         return None
-    what = "restart it" if case.settings.restart else f"send it {name}"
+    what = "restart it" if not case.sends_signal else f"send it {name}"
     if given.by_systemd is None:
         text = f"whether systemd permits this user to {what} can't be found out without doing it"
         return Finding(Id.RIGHTS_UNKNOWN, Level.NOTE, text, Remedy(advice=POLKIT_HINT))
     if not given.by_systemd:
         text = f"systemd doesn't permit this user to {what}"
         return Finding(Id.NOT_PERMITTED, Level.ERROR, text, Remedy(advice=POLKIT_HINT))
-    if given.directly is False and not case.settings.restart:
+    if given.directly is False and case.sends_signal:
         text = f"this user cannot send it {name} directly: if systemd doesn't answer, it isn't signalled"
         return Finding(Id.NO_DIRECT_SIGNAL, Level.NOTE, text, Remedy(advice=NOT_PERMITTED_HINT))
     return None

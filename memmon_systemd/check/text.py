@@ -12,7 +12,7 @@ from typing import Final
 from memmon_systemd.check.facts import SWAP, Case
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Remedy, Resolved
 from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
-from memmon_systemd.settings import KillWhom
+from memmon_systemd.settings import Action, KillWhom
 
 _COLUMNS: Final = 80
 _LABEL: Final = 13
@@ -43,7 +43,7 @@ def as_text(resolved: Sequence[Resolved]) -> str:
 def missing_line(missing: Missing) -> str:
     """Why a name matches nothing, and what there is."""
     nearest = f"; did you mean {' or '.join(missing.nearest)}?" if missing.nearest else ""
-    return one_line(f"'{missing.name}': {missing.why}{nearest}")
+    return f"'{missing.name}': {missing.why}{nearest}"
 
 
 def _name(one: Resolved) -> Iterator[str]:
@@ -97,12 +97,14 @@ def _threshold(case: Case) -> str:
 def _action(case: Case) -> str:
     """What would be sent to whom, and when again."""
     settings = case.settings
-    if settings.restart:
-        what = "systemd restarts it (TryRestartUnit); no signal"
+    if settings.action is not Action.SIGNAL:
+        restarts = settings.action is Action.RESTART
+        job = "restarts it (TryRestartUnit)" if restarts else "reloads it (ReloadUnit)"
+        what = f"systemd {job}; no signal"
     elif case.reaches_nobody:
         what = "none: its main process has ended"
     else:
-        what = f"{signal_name(settings.signal_number)} to {_recipient(case)}, by systemd (KillUnit)"
+        what = f"{signal_name(case.signal_number)} to {_recipient(case)}, by systemd (KillUnit)"
     sustained = f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else ""
     return f"{what}{sustained}"
 
@@ -141,7 +143,7 @@ def _processes(checked: Sequence[Checked]) -> Iterator[str]:
     """One line for each process: memory against the threshold, whether it may be signalled, its unit."""
     first = checked[0].case
     yield from _labelled("threshold", _threshold(first))
-    name = signal_name(first.settings.signal_number)
+    name = signal_name(first.signal_number)
     yield from _labelled("action", f"{name} to each process above the threshold")
     shown = [one.case for one in checked[:_MOST_PROCESSES]]
     width = max(len("process"), *(len(_short(case.subject.name)) for case in shown))

@@ -39,6 +39,8 @@ class UnitProperties:
     memory_high_bytes: int | None = None
     swap_max_bytes: int | None = None
     timeout_stop_s: float = _ENDLESS
+    stop_signal: int | None = None
+    """The signal that systemd stops it with to restart it; None where its type has none."""
     service: ServiceProperties | None = None
     """What only services have."""
 
@@ -81,6 +83,7 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
         swap_max_bytes=_size_bytes(properties[b"MemorySwapMax"]),
         timeout_stop_s=_time_s(properties.get(b"TimeoutStopUSec", UNLIMITED)),
+        stop_signal=properties.get(b"RestartKillSignal"),
         service=_service(properties) if unit.is_service else None,
     )
 
@@ -114,20 +117,6 @@ def _time_s(microseconds: int) -> float:
 def matching_units(manager: Manager, pattern: str) -> list[str]:
     """The loaded units that a glob names."""
     return sorted(name for name, load_state in manager.list_units(pattern) if load_state == LOADED)
-
-
-def known_units(manager: Manager) -> list[str]:
-    """Every unit that systemd has loaded, and those that it would find if it were asked to.
-
-    By the directories that it searches: ListUnitFiles took more than a second on a slow machine.
-    """
-    names = {name for name, load_state in manager.list_units("*") if load_state != "not-found"}
-    for directory in manager.unit_path():
-        try:
-            names.update(os.listdir(directory))
-        except OSError:
-            continue  # Most of these directories don't exist, on most machines.
-    return sorted(names)
 
 
 def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:

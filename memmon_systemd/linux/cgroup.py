@@ -112,6 +112,14 @@ def unit_of(directory_name: str) -> str | None:
     return name if name.endswith(UNIT_SUFFIXES) else None
 
 
+def is_frozen(path: str) -> bool:
+    """Whether a cgroup is frozen, by cgroup.events (cgroup-v2.rst); not where that can't be read."""
+    try:
+        return b"frozen 1\n" in read_bytes(Path(path, "cgroup.events"))
+    except OSError:
+        return False
+
+
 def units_of(control_group: str, top_group: str) -> tuple[str, ...]:
     """The units of a manager that contain a control group: its slices from the outside in, then the unit.
 

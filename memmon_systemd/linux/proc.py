@@ -125,6 +125,11 @@ def pids() -> Iterator[int]:
                 yield int(entry.name)
 
 
+def shows_all() -> bool:
+    """Whether this user sees other users' processes, as process 1: hidepid= hides them (proc(5))."""
+    return os.access("/proc/1/comm", os.R_OK)
+
+
 def ancestors() -> set[int]:
     """This process and those above it: what it must never signal. PID 1 is always one of them."""
     found = {1, os.getpid()}

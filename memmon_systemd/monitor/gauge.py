@@ -28,6 +28,12 @@ class Gauge(ABC):
         self.trouble: str | None = None
         """Why the last sample was `UNREADABLE`, if it was."""
 
+    @property
+    def is_hard(self) -> bool:
+        """Whether the last measured usage is above the hard threshold."""
+        hard_bytes = self.schedule.hard_bytes
+        return hard_bytes is not None and self.usage_bytes > hard_bytes
+
     @abstractmethod
     def measure(self) -> int:
         """The metric now, in bytes; OSError or ValueError where it can't be read."""

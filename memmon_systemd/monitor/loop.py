@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from memmon_systemd.monitor.decider import Decider
+from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.heartbeat import Heartbeat
-from memmon_systemd.monitor.policy import Decision, State, decide
+from memmon_systemd.monitor.policy import State
 from memmon_systemd.monitor.poller import Clock
 from memmon_systemd.monitor.requester import Requester
 from memmon_systemd.monitor.schedule import GONE, OVER, UNREADABLE, LookResult, Step
@@ -61,6 +63,7 @@ class Monitor:
         self._status = Status(settings, context.targets, context.report.log, notifier)
         self._heartbeat = Heartbeat(notifier, context.report.warn)
         self._requester = Requester(context.poller, context.report, self._status)
+        self._decider = Decider(self._requester, context.report, self._status)
         self._clock = clock
         self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
@@ -153,7 +156,7 @@ class Monitor:
                     self._report.reading(target)
                 if result is OVER:
                     over = True
-                    self._requester.request(target, target.gauge, now_s)
+                    self._requester.request(target, target.gauge, Episode(now_s), now_s)
                 failed = failed or result is UNREADABLE or target.failure is not None
             target = target.next
         missing = not all(source.has_targets() for source in self._sources)
@@ -204,20 +207,16 @@ class Monitor:
         self._consider(target, gauge, result, now_s)
 
     def _consider(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
-        target.look_in(target.settings.interval_s, now_s)
         if result is GONE:
+            target.look_in(target.settings.interval_s, now_s)
             self._lost(target, now_s)
-        elif result is UNREADABLE:
-            self._requester.count_unreadable(target, gauge)
         else:
-            if self._verbose:
+            if self._verbose and result is not UNREADABLE:
                 self._report.reading(target)
-            self._follow(target, gauge, result, now_s)
-            self._status.outdate()
-            self._plan(target, gauge, result, now_s)
+            if self._decider.consider(target, gauge, result, now_s):
+                self._targets.has_changed = True
         # Of many targets each may have waited for a slow systemd, all before the turn is over.
-        now_s = self._clock()
-        self._heartbeat.beat(now_s)
+        self._heartbeat.beat(self._clock())
 
     def _lost(self, target: Target, now_s: float) -> None:
         target.lost(now_s)
@@ -225,36 +224,3 @@ class Monitor:
         # What said so may have been wrong.
         self._sources_due_s = min(self._sources_due_s, now_s + self._interval_s)
         self._sources_soon_s = 0.0
-
-    def _follow(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
-        """Do what a reading leads to."""
-        for_s = target.settings.for_s
-        decision = decide(target.state, result is OVER, target.since_s, now_s, for_s, target.repeat_s)
-        if decision is Decision.REQUEST:
-            if self._requester.request(target, gauge, now_s):
-                self._targets.has_changed = True
-        elif decision is Decision.RISE:
-            target.enter(State.OVER, now_s)
-            self._report.over(target)
-        elif decision is Decision.FALL:
-            # A look that was settled cheaply leaves no number to be said.
-            self._requester.look_closer(target, gauge)
-            target.enter(State.OK, now_s)
-            target.failure = None
-            self._report.recovered(target)
-        elif target.state is State.SIGNALLED and self._requester.is_another(target):
-            # Another invocation in the same cgroup, which processes of the last one kept (KillMode=process).
-            target.enter(State.OK, now_s)
-            self._targets.has_changed = True
-
-    def _plan(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
-        """Set when the target is looked at next."""
-        if target.state is State.OK:
-            if result is OVER:  # Another invocation: at once.
-                target.look_at(now_s)
-            else:
-                target.look_in(result.wait_s if isinstance(result, Step) else gauge.wait_s, now_s)
-            return
-        period_s = target.settings.for_s if target.state is State.OVER else target.repeat_s
-        if now_s < target.since_s + period_s < target.due_s:
-            target.look_at(target.since_s + period_s)

@@ -5,13 +5,29 @@ Each is one line that names the value, the threshold and the metric.
 
 from __future__ import annotations
 
-from memmon_systemd.formatting import format_bytes, format_seconds, signal_name
+from collections.abc import Sequence
+from typing import Final
+
+from memmon_systemd.formatting import format_bytes, format_growth, format_seconds, signal_name
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Field, Log
-from memmon_systemd.monitor.policy import State
-from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.monitor.policy import Activity, Hold, State
+from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
 from memmon_systemd.monitor.warnings import Warnings
-from memmon_systemd.settings import Settings
+from memmon_systemd.settings import Action, Settings
+
+_PLANS: Final = {Action.SIGNAL: "signal it", Action.RESTART: "restart it", Action.RELOAD: "reload it"}
+_DONE: Final = {Action.SIGNAL: "signalled", Action.RESTART: "restarted", Action.RELOAD: "reloaded"}
+_WHY_HELD: Final = {
+    Hold.STARTING: "it is starting; asked once it is active",
+    Hold.STOPPING: "it is stopping or restarting already; not disturbed",
+    Hold.RELOADING: "it is reloading; asked when that is done",
+    Hold.FROZEN: "it is frozen and can't follow; asked once it is thawed",
+    Hold.NOT_RUNNING: "it has stopped, and what is left of it isn't signalled",
+    Hold.MIN_AGE: "it is younger than {}",
+    Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",
+}
+_SHORTEST_GROWTH_S: Final = 1.0
 
 
 class Report:
@@ -26,7 +42,10 @@ class Report:
     def started(self, version: str, settings: Settings) -> None:
         """What will be done, with the threshold in its unit: a wrong number shows in the first line."""
         asked = settings.target
-        what = "restart it" if asked.restart else f"send {signal_name(asked.signal_number)}"
+        what = _PLANS[asked.action]
+        if asked.action is Action.SIGNAL:
+            sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
+            what = f"send {sent}"
         metric = asked.metric.value if asked.metric else "memory"
         sustained = f" for {format_seconds(asked.for_s)}" if asked.for_s else ""
         would = "would " if asked.dry_run else ""
@@ -46,6 +65,8 @@ class Report:
         One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
+        if gauge is not None and gauge.schedule.is_hard_only:
+            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
         if gauge is not None and gauge.trouble is not None:
             self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
@@ -54,23 +75,61 @@ class Report:
     def over(self, target: Target) -> None:
         """Above the threshold, and `--for` runs."""
         asked = target.settings
-        what = "restarted" if asked.restart else "signalled"
+        what = _DONE[asked.action]
         sustained = format_seconds(asked.for_s)
         self._of(Event.OVER, target, f"{_above(target)}; {what} if it stays above for {sustained}")
 
-    def requested(self, target: Target, outcome: Outcome) -> None:
-        """The target was asked to exit or to restart."""
-        self._of(Event.REQUESTED, target, f"{_above(target)}: {outcome.sentence}")
+    def requested(
+        self, target: Target, outcome: Outcome, presence: Presence, allowance: Allowance, now_s: float
+    ) -> None:
+        """The target was asked to exit, restart or reload; with what helps to see the leak behind it."""
+        episode = target.episode
+        repeats = 0 if episode is None else episode.requests - 1
+        facts = _growth(target, now_s)
+        if repeats > 0:
+            facts.append(f"repeat {repeats}")
+        elif allowance.count is not None:
+            window = format_seconds(allowance.window_s)
+            facts.append(f"request {allowance.made + 1} of {allowance.count} within {window}")
+        if presence.activity is Activity.UNKNOWN:
+            facts.append("its state is unknown")
+        age = "" if presence.age_s is None else f" after {format_seconds(presence.age_s)}"
+        inner = f" ({', '.join(facts)})" if facts else ""
+        fields = [("MEMORY_MONITOR_REQUEST", str(allowance.made + 1))] if not repeats else []
+        if presence.age_s is not None:
+            fields.append(("MEMORY_MONITOR_AGE_SEC", f"{presence.age_s:.0f}"))
+        sentence = f"{_above(target)}{age}{inner}: {outcome.sentence}"
+        self._of(Event.REQUESTED, target, sentence, fields)
+
+    def held(self, target: Target, reason: Hold, allowance: Allowance) -> None:
+        """The target would be asked, but now isn't the moment; said once for each reason."""
+        event, why = Event.HELD, _WHY_HELD.get(reason, "")
+        if reason is Hold.BUDGET:
+            event = Event.BUDGET_SPENT
+            why = (
+                f"asked {allowance.made} times within {format_seconds(allowance.window_s)}: the threshold is"
+                " below what it needs, or it leaks faster than restarting helps"
+            )
+        elif reason is Hold.MIN_AGE:
+            why = why.format(format_seconds(target.settings.min_age_s))
+        elif reason is Hold.AT_MOST:
+            why = why.format(target.settings.at_most)
+        self._of(event, target, f"{_above(target)}: {why}", [("MEMORY_MONITOR_REASON", reason.value)])
 
     def request_failed(self, target: Target, outcome: Outcome) -> None:
         """The target could not be asked."""
-        name = f"{target.name}: not {'restarted' if target.settings.restart else 'signalled'}"
+        name = f"{target.name}: not {_DONE[target.settings.action]}"
         sentence = f"{name}: {_above(target)}: {outcome.sentence}"
         self.log.write(Event.FAILED, sentence, target.unit, State.OVER, _fields(target))
 
-    def recovered(self, target: Target) -> None:
+    def over_again(self, target: Target) -> None:
+        """Above the threshold again, and asked before: for the status, and with -v."""
+        self._of(Event.OVER, target, f"{_above(target)} again; asked already", is_minor=True)
+
+    def recovered(self, target: Target, *, is_minor: bool = False) -> None:
         """Back within the threshold."""
-        self._of(Event.RECOVERED, target, f"within again: {_usage(target)} of {_threshold(target)}")
+        sentence = f"within again: {_usage(target)} of {_threshold(target)}"
+        self._of(Event.RECOVERED, target, sentence, is_minor=is_minor)
 
     def ended(self, target: Target, *, is_minor: bool = False) -> None:
         """A process that was measured has ended."""
@@ -87,6 +146,20 @@ class Report:
         sentence = f"{target.name}: the threshold is now {_threshold(target)}, {_usage(target)}"
         self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
 
+    def came_back(self, unit: str, how: str, ended_s: float, active_s: float) -> None:
+        """A unit that was asked is active again."""
+        times = f"{how} after {format_seconds(ended_s)} and active again after {format_seconds(active_s)}"
+        fields = [
+            ("MEMORY_MONITOR_ENDED_SEC", f"{ended_s:.1f}"),
+            ("MEMORY_MONITOR_ACTIVE_SEC", f"{active_s:.1f}"),
+        ]
+        self.log.write(Event.CAME_BACK, f"{unit}: {times}", unit, fields=fields)
+
+    def not_back(self, unit: str, how: str, down_s: float, why: str) -> None:
+        """A unit that was asked has ended and isn't started again in time."""
+        sentence = f"{unit}: {how}, and isn't back after {format_seconds(down_s)}: {why}"
+        self.log.write(Event.NOT_BACK, sentence, unit)
+
     def reading(self, target: Target) -> None:
         """A reading, for -v."""
         sentence = f"{target.name}: {target.state.value}: {_usage(target)} of {_threshold(target)}"
@@ -96,9 +169,26 @@ class Report:
         """The monitor ends."""
         self.log.write(Event.STOPPED, f"memory-monitor: {why}")
 
-    def _of(self, event: Event, target: Target, sentence: str, *, is_minor: bool = False) -> None:
+    def _of(
+        self,
+        event: Event,
+        target: Target,
+        sentence: str,
+        fields: Sequence[Field] = (),
+        *,
+        is_minor: bool = False,
+    ) -> None:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
-        self.log.write(event, sentence, target.unit, target.state, _fields(target), is_minor=is_minor)
+        entry = [*_fields(target), *fields]
+        self.log.write(event, sentence, target.unit, target.state, entry, is_minor=is_minor)
+
+
+def _growth(target: Target, now_s: float) -> list[str]:
+    """How fast it grew since it was first measured, if that was long enough ago to say."""
+    gauge, measured_s = target.gauge, now_s - target.begun_s
+    if gauge is None or measured_s < _SHORTEST_GROWTH_S or gauge.usage_bytes <= target.begun_bytes:
+        return []
+    return [format_growth(gauge.usage_bytes - target.begun_bytes, measured_s)]
 
 
 def _usage(target: Target) -> str:
@@ -128,5 +218,5 @@ def _fields(target: Target) -> list[Field]:
         # The name that this field had in 0.1, for whatever collects it.
         ("MEMORY_MONITOR_LIMIT", threshold),
         ("MEMORY_MONITOR_METRIC", gauge.metric.value),
-        ("MEMORY_MONITOR_SIGNAL", signal_name(target.settings.signal_number)),
+        ("MEMORY_MONITOR_SIGNAL", signal_name(target.signal_number)),
     ]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from memmon_systemd.formatting import signal_name
+from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, Hold, Situation, State, hold
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import OVER, UNREADABLE, LookResult
 from memmon_systemd.monitor.status import Status
-from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
+from memmon_systemd.settings import Action
 
 
 class Requester:
-    """Makes requests of targets, and counts what can't be read."""
+    """Makes requests of targets or holds them back, and counts what can't be read."""
 
     __slots__ = ("_poller", "_report", "_status")
 
@@ -22,41 +24,81 @@ class Requester:
         self._report = report
         self._status = status
 
-    def request(self, target: Target, gauge: Gauge, now_s: float) -> bool:
-        """Make the request, unless it is another invocation by now or a second reading is within.
+    def request(
+        self, target: Target, gauge: Gauge, episode: Episode, now_s: float, *, escalates: bool = False
+    ) -> bool:
+        """Make the request, unless something says that now isn't the moment.
 
-        Whether the list of targets may have changed.
+        That is decided by one answer of systemd, and a second reading after it. Whether the list of targets
+        may have changed.
         """
         try:
-            is_same = target.is_same()
+            presence = target.presence(now_s)
         except OSError as error:
             why = f"can't tell if it is still the same process ({error})"
-            self._failed(target, Outcome(is_done=False, sentence=why), now_s)
+            self._failed(target, episode, Outcome(is_done=False, sentence=why))
             return False
-        if not is_same:
-            target.enter(State.OK, now_s)
+        if presence.activity is Activity.CHANGED:
+            target.start_afresh(now_s)
             return True
         # The question can take a second, and be cut short by the signal that ends the monitor.
         if self._poller.is_interrupted or self.look_closer(target, gauge) is not OVER:
             return False
-        outcome = _would(target) if target.settings.dry_run else target.request(now_s)
-        if target.has_ended:
-            return True
-        if outcome.is_under_way:
-            target.enter(State.SIGNALLED, now_s)
-        elif outcome.is_done:
-            target.failure = None
-            target.enter(State.SIGNALLED, now_s)
-            self._status.requests += 1
-            self._report.requested(target, outcome)
+        allowance = target.allowance(now_s)
+        reason = _reason(target, gauge, episode, presence, allowance, now_s)
+        if reason is None:
+            self._make(target, episode, presence, allowance, now_s, escalates=escalates)
+            return target.has_ended
+        interval_s = target.settings.interval_s
+        if reason is Hold.MIN_AGE:
+            episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
+        elif reason is Hold.BUDGET:
+            episode.not_before_s = allowance.free_at_s
+        elif reason is Hold.AT_MOST:
+            episode.not_before_s = now_s + interval_s
         else:
-            self._failed(target, outcome, now_s)
+            episode.recheck_later(now_s, interval_s)
+        # One that was asked and stops is doing what it was asked to.
+        if episode.asked_s is None or reason is Hold.FROZEN:
+            target.state = State.HELD
+            if reason is not episode.hold:
+                episode.hold = reason
+                if target.is_news(reason):
+                    self._report.held(target, reason, allowance)
         return False
 
-    def is_another(self, target: Target) -> bool:
+    def _make(
+        self,
+        target: Target,
+        episode: Episode,
+        presence: Presence,
+        allowance: Allowance,
+        now_s: float,
+        *,
+        escalates: bool,
+    ) -> None:
+        if target.settings.dry_run:
+            outcome = _would(target, escalates=escalates)
+        else:
+            outcome = target.escalate(now_s) if escalates else target.request(now_s)
+        if target.has_ended:
+            return
+        if not outcome.is_done:
+            self._failed(target, episode, outcome)
+            return
+        target.failure = None
+        if episode.asked_s is None:
+            target.note_request(now_s)
+        episode.asked(now_s)
+        episode.is_escalated = episode.is_escalated or escalates
+        target.state = State.SIGNALLED
+        self._status.requests += 1
+        self._report.requested(target, outcome, presence, allowance, now_s)
+
+    def is_another(self, target: Target, now_s: float) -> bool:
         """Whether it is another invocation or process by now; not where that can't be read."""
         try:
-            return not target.is_same()
+            return target.presence(now_s).activity is Activity.CHANGED
         except OSError:
             return False  # It is read again before the next request.
 
@@ -76,16 +118,41 @@ class Requester:
             self._report.warn.memory_unreadable(target.name, target.unit, trouble, is_minor=is_minor)
         self._status.blind(target, gauge)
 
-    def _failed(self, target: Target, outcome: Outcome, now_s: float) -> None:
+    def _failed(self, target: Target, episode: Episode, outcome: Outcome) -> None:
         """Said once while the reason stays the same; tried again at the next look."""
         if outcome.sentence != target.failure:
             self._report.request_failed(target, outcome)
         target.failure = outcome.sentence
-        target.enter(State.OVER, now_s - target.settings.for_s)
+        target.state = State.OVER if episode.asked_s is None else State.SIGNALLED
+        episode.hold = None
 
 
-def _would(target: Target) -> Outcome:
-    if target.settings.restart:
-        return Outcome(is_done=True, sentence="would restart it (dry run)")
-    name = signal_name(target.settings.signal_number)
-    return Outcome(is_done=True, sentence=f"would send {name} (dry run)")
+def _reason(
+    target: Target, gauge: Gauge, episode: Episode, presence: Presence, allowance: Allowance, now_s: float
+) -> Hold | None:
+    """Why the request is held back; all rules hold for the first one of an invocation."""
+    if episode.asked_s is not None:
+        return hold(Situation(presence.activity))
+    situation = Situation(
+        presence.activity,
+        is_hard=gauge.is_hard,
+        age_s=float("inf") if presence.age_s is None else presence.age_s,
+        min_age_s=target.settings.min_age_s,
+        has_budget=allowance.has_room,
+        is_its_turn=False,
+    )
+    reason = hold(situation)
+    # The last rule, for to answer it can take a question to systemd.
+    if reason is Hold.AT_MOST and target.is_its_turn(now_s):
+        return None
+    return reason
+
+
+def _would(target: Target, *, escalates: bool) -> Outcome:
+    """What would have been done, for a dry run."""
+    what = {
+        Action.SIGNAL: f"send {signal_name(target.signal_number)}",
+        Action.RESTART: "restart it",
+        Action.RELOAD: "reload it",
+    }[Action.RESTART if escalates else target.settings.action]
+    return Outcome(is_done=True, sentence=f"would {what} (dry run)")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from memmon_systemd.settings import TargetSettings
+
 SHORTEST_WAIT_S: Final = 0.05
 """Twenty looks a second at most; a nearer look would cost more than it prevents."""
 
@@ -74,6 +76,8 @@ class Schedule:
     """The waits for one threshold, in bytes, bytes per second and seconds."""
 
     threshold_bytes: int
+    hard_bytes: int | None
+    """The hard threshold, above the other one; None: there is none."""
     interval_s: float
     growth_bytes_per_s: float
     first: Step = field(compare=False, repr=False)
@@ -83,21 +87,49 @@ class Schedule:
     longer than `wait_s` at any reading on it, so the promise on overshoot holds on them too.
     """
 
+    @property
+    def is_hard_only(self) -> bool:
+        """Whether the hard threshold is all there is: the other one isn't below it."""
+        return self.hard_bytes is not None and self.hard_bytes <= self.threshold_bytes
+
     def wait_s(self, usage_bytes: int) -> float:
-        """How long to wait after a reading that is within the threshold."""
-        headroom_s = (self.threshold_bytes - usage_bytes) / self.growth_bytes_per_s
+        """How long to wait after a reading that is within the threshold, or within the hard one."""
+        next_bytes = self.threshold_bytes
+        if self.hard_bytes is not None and usage_bytes > next_bytes:
+            next_bytes = self.hard_bytes
+        headroom_s = (next_bytes - usage_bytes) / self.growth_bytes_per_s
         return min(max(headroom_s, SHORTEST_WAIT_S), self.interval_s)
 
 
+def schedule_of(settings: TargetSettings, limit_bytes: int) -> Schedule:
+    """The waits of a target below its thresholds; of those that are a share, of `limit_bytes`.
+
+    Where the hard threshold isn't above the other one, as shares can make it, the lower one is both.
+    """
+    threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
+    hard_bytes = None
+    if settings.hard_threshold is not None:
+        hard_bytes = settings.hard_threshold.threshold_bytes(limit_bytes)
+        threshold_bytes = min(threshold_bytes, hard_bytes)
+    return schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s, hard_bytes)
+
+
 @lru_cache(_SCHEDULES_KEPT)
-def schedule_for(threshold_bytes: int, interval_s: float, growth_bytes_per_s: int | None) -> Schedule:
+def schedule_for(
+    threshold_bytes: int,
+    interval_s: float,
+    growth_bytes_per_s: int | None = None,
+    hard_bytes: int | None = None,
+) -> Schedule:
     """The schedule; without a growth it is the one that fills the threshold in one interval.
 
     Targets with the same threshold share one: it is 1.1 kB.
     """
     # A share of MemoryMax=0 is 0 bytes.
     growth = growth_bytes_per_s or max(threshold_bytes, 1) / interval_s
-    return Schedule(threshold_bytes, interval_s, growth, _steps(threshold_bytes, interval_s, growth))
+    return Schedule(
+        threshold_bytes, hard_bytes, interval_s, growth, _steps(threshold_bytes, interval_s, growth)
+    )
 
 
 def _steps(threshold_bytes: int, interval_s: float, growth_bytes_per_s: float) -> Step:

@@ -20,7 +20,7 @@ from memmon_systemd.monitor.overview import Overview
 from memmon_systemd.monitor.schedule import NEARER, LookResult, Schedule, Step
 from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier, status_message
-from memmon_systemd.settings import Settings, TargetSettings
+from memmon_systemd.settings import Action, Settings, TargetSettings
 
 _NOTHING: Final = -(2**63)
 """No reading is near it."""
@@ -198,11 +198,12 @@ class Status:
         return f"{requests}, {unreadable} failed reading{'' if unreadable == 1 else 's'}"
 
     def _requests(self, settings: TargetSettings) -> str:
-        what = "restart" if settings.restart else "signal"
+        what = settings.action.value
         plural = "" if self.requests == 1 else "s"
-        would = "dry run: would have sent " if settings.dry_run else ""
-        if settings.dry_run and settings.restart:
-            would = "dry run: would have asked for "
+        would = ""
+        if settings.dry_run:
+            sent = settings.action is Action.SIGNAL
+            would = f"dry run: would have {'sent' if sent else 'asked for'} "
         return f"{would}{self.requests or 'no'} {what}{plural} since {self._since}"
 
     def _prefix(self, target: Target) -> str:

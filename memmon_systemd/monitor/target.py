@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, Hold, State
 from memmon_systemd.settings import TargetSettings
 
 NEVER: Final = float("inf")
@@ -22,15 +24,42 @@ class Outcome:
     is_done: bool
     sentence: str
     """The end of the log line: "sent SIGTERM to the main process (KillUnit)", or why that failed."""
-    is_under_way: bool = False
-    """What would be asked for happens already: nothing was asked, and nothing is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a target is at this moment."""
+
+    activity: Activity
+    age_s: float | None
+    """Since the start of its invocation; None: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the requests of one target's past invocations leave."""
+
+    has_room: bool
+    made: int
+    """First requests within the window."""
+    count: int | None
+    """So many are allowed; None: any number."""
+    window_s: float
+    free_at_s: float
+    """When the oldest one leaves the window."""
+
+
+UNBOUNDED: Final = Allowance(has_room=True, made=0, count=None, window_s=0.0, free_at_s=0.0)
 
 
 class Target(ABC):
     """One unit or process, and the settings that it is monitored by. Times are of the monotonic clock."""
 
     __slots__ = (
+        "begun_bytes",
+        "begun_s",
         "due_s",
+        "episode",
         "failure",
         "gauge",
         "has_ended",
@@ -38,7 +67,7 @@ class Target(ABC):
         "next",
         "repeat_s",
         "settings",
-        "since_s",
+        "signal_number",
         "soon_s",
         "state",
         "unit",
@@ -54,9 +83,15 @@ class Target(ABC):
         self.unit = unit
         self.settings = settings
         self.repeat_s = repeat_s
+        self.signal_number: int = settings.signal_number or signal.SIGTERM
+        """What a request sends."""
         self.state = State.WAITING
-        self.since_s = 0.0
-        """When the state began; in SIGNALLED, when the last signal was sent."""
+        self.episode: Episode | None = None
+        """What happened above the threshold in this invocation, if anything did."""
+        self.begun_s = 0.0
+        """When this invocation was first measured."""
+        self.begun_bytes = 0
+        """What it used then."""
         self.due_s = NEVER
         """When it is looked at next at the latest; `look_in` and `look_at` set it."""
         self.soon_s = NEVER
@@ -71,15 +106,34 @@ class Target(ABC):
         self.next: Target | None = None
 
     @abstractmethod
-    def is_same(self) -> bool:
-        """Whether it is still the invocation or the process that was measured; asked before a request.
-
-        OSError where that can't be read.
-        """
+    def presence(self, now_s: float) -> Presence:
+        """What it is now, asked just before a request; OSError where that can't be read."""
 
     @abstractmethod
     def request(self, now_s: float) -> Outcome:
         """Send the signal, or ask for the restart, by the first way that works. Raises nothing."""
+
+    def escalate(self, now_s: float) -> Outcome:
+        """Have it restarted, for it hasn't followed (`--then-restart`). Raises nothing."""
+        raise NotImplementedError(now_s)
+
+    def allowance(self, now_s: float) -> Allowance:
+        """What `--budget` leaves."""
+        del now_s
+        return UNBOUNDED
+
+    def is_its_turn(self, now_s: float) -> bool:
+        """Whether `--at-most` leaves room for it; raises nothing."""
+        del now_s
+        return True
+
+    def is_news(self, reason: Hold) -> bool:
+        """Whether it is worth a line that this holds it back; asked once in an invocation."""
+        del reason
+        return True
+
+    def note_request(self, now_s: float) -> None:  # noqa: B027 - not every target counts them
+        """The first request of this invocation was made."""
 
     @abstractmethod
     def lost(self, now_s: float) -> None:
@@ -94,7 +148,14 @@ class Target(ABC):
         self.gauge = gauge
         self.failure = None
         self.unreadable = 0 if gauge.trouble is None else 1
-        self.enter(State.OK, now_s)
+        self.begun_s = now_s
+        self.begun_bytes = gauge.usage_bytes
+        self.start_afresh(now_s)
+
+    def start_afresh(self, now_s: float) -> None:
+        """Another invocation begins: from `ok`, with nothing asked of it yet."""
+        self.state = State.OK
+        self.episode = None
         self.look_at(now_s)
 
     def look_at(self, due_s: float) -> None:
@@ -105,11 +166,6 @@ class Target(ABC):
         """Be looked at after this wait at the latest, or a little earlier along with others."""
         self.due_s = now_s + wait_s
         self.soon_s = self.due_s - wait_s * EARLY
-
-    def enter(self, state: State, now_s: float) -> None:
-        """Change the state."""
-        self.state = state
-        self.since_s = now_s
 
 
 class TargetList:

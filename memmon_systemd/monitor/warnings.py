@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Log
+
+_MOST_NAMES: Final = 3
 
 
 class Warnings:
     """Logs warnings, and errors that nobody expected."""
 
-    __slots__ = ("_last_bug", "_log")
+    __slots__ = ("_last_bug", "_log", "_low_hard")
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._last_bug: str | None = None
+        self._low_hard: set[str] = set()
 
     def not_notifying(self, problem: str) -> None:
         """What the service manager passed in the environment can't be used."""
@@ -128,6 +134,24 @@ class Warnings:
         """The first of several listings of the slices that failed."""
         instead = "those that are known stay monitored; retried at every poll"
         self._warn(Event.UNITS_UNLISTED, f"units can't be listed ({why}): {instead}")
+
+    def hard_is_low(self, name: str, threshold: str) -> None:
+        """By the shares of today `--hard` isn't above `-m`; said once of a unit or a NAME."""
+        if name not in self._low_hard:
+            self._low_hard.add(name)
+            sentence = f"--hard isn't above -m: the lower one, {threshold}, is both"
+            self._warn(Event.HARD_IS_LOW, f"{name}: {sentence}")
+
+    def settings_not_read(self, path: str, read_path: str) -> None:
+        """Systemd looks for the settings of this instance in a file of another name."""
+        sentence = f"{path} isn't read: systemd takes a backslash in EnvironmentFile= for an escape"
+        self._warn(Event.SETTINGS_NOT_READ, f"{sentence}; rename it to {read_path}")
+
+    def near_unit(self, name: str, processes: Collection[str], near_unit: str) -> None:
+        """A NAME is taken for a process-name prefix, and a unit may have been meant."""
+        some = ", ".join(sorted(processes)[:_MOST_NAMES])
+        more = ", ..." if len(processes) > _MOST_NAMES else ""
+        self._warn(Event.NEAR_UNIT, f"{name}: processes {some}{more}{near_unit}")
 
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""

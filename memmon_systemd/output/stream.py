@@ -34,7 +34,7 @@ class StreamSink(DroppingSink):
     def __init__(self, descriptor: int, *, with_priority: bool = False) -> None:
         """Writes to what the descriptor is open on, with "<4>" before each line if asked."""
         super().__init__()
-        self._write = _writer(descriptor)
+        self._write = writer(descriptor)
         self._with_priority = with_priority
         self._is_torn = False
 
@@ -64,7 +64,7 @@ class StreamSink(DroppingSink):
         return written >= len(line) - 1  # the next line begins with the newline that is missing
 
 
-def _writer(descriptor: int) -> Callable[[bytes], int]:
+def writer(descriptor: int) -> Callable[[bytes], int]:
     """What writes to the descriptor at once or raises OSError, and gives the bytes written.
 
     O_NONBLOCK belongs to the open file, which the user's shell and others share: it must not be set

@@ -36,6 +36,7 @@ class Finder:
         "_prefix",
         "_young",
         "_young_s",
+        "sees_all",
         "unreadable",
     )
 
@@ -51,6 +52,7 @@ class Finder:
         self._loadavg = _open_loadavg()
         self.unreadable: TimeoutError | None = None
         """Why the name of a process couldn't be read at the last call, if any couldn't."""
+        self.sees_all = proc.shows_all()
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before, at `now_s` of a monotonic clock."""

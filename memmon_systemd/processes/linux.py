@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import signal
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +20,8 @@ _SPARE_DESCRIPTORS: Final = 64
 """So many stay free for what is opened for a moment: without any, nothing can be read or signalled."""
 _YOUNG_S: Final = 1.0
 """Who forks to execute another program has done so by then, even on a machine that is busy."""
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 class LinuxProcess:
@@ -72,6 +75,10 @@ class LinuxProcess:
     def swap_bytes(self) -> int:
         """What of it is in swap (VmSwap); 0 where the kernel has no swap."""
         return proc.swap_bytes(proc.memory_directory(self.pid))
+
+    def age_s(self) -> float:
+        """The time since it was started, suspended time included (proc(5), starttime)."""
+        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - self.start / _TICKS_PER_S, 0.0)
 
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago and may be about to execute another program.

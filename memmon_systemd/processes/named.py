@@ -21,13 +21,16 @@ _MOST_WAITING_LINES: Final = 10
 class NamedProcesses(Source):
     """A source of the processes of one name."""
 
-    def __init__(self, name: str, interval_s: float, table: ProcessTable, context: Context) -> None:
+    def __init__(
+        self, name: str, interval_s: float, table: ProcessTable, context: Context, near_unit: str = ""
+    ) -> None:
         """A source for names that start with `name`; OSError where the processes can't be listed."""
         super().__init__()
         self.slack_s = interval_s * _SLACK
         self._interval_s = interval_s
         self._name = name
         self._prefix = os.fsencode(name)
+        self._near_unit = near_unit
         self._table = table
         self._context = context
         self._finder = table.finder(self._prefix, interval_s)
@@ -66,7 +69,10 @@ class NamedProcesses(Source):
         if self._finder.unreadable is not None:
             self._count_unreadable(str(self._finder.unreadable))
         if found:
-            self._begin_all(self._opened(found), now_s)
+            opened = self._opened(found)
+            self._warn_of_near_unit(opened)
+            self._begin_all(opened, now_s)
+        self._settle(now_s)
         if self._is_waiting is self.has_targets():
             self._say_whether_waiting()
 
@@ -78,10 +84,21 @@ class NamedProcesses(Source):
     def _begin_all(self, processes: list[Process], now_s: float) -> None:
         """Take up what was found."""
 
+    def _settle(self, now_s: float) -> None:
+        """Do what is to be done after each search, whatever was found."""
+
     def _why_waiting(self) -> str:
         if self._not_held is not None:
             return f"its processes can't be monitored ({self._not_held})"
-        return "there is no process of that name"
+        if not self._finder.sees_all:
+            return "there is no process of that name that this user may see (hidepid= of /proc)"
+        return f"there is no process of that name{self._near_unit}"
+
+    def _warn_of_near_unit(self, processes: list[Process]) -> None:
+        """The first processes show whether the prefix is what was meant."""
+        if self._near_unit and processes:
+            self._context.report.warn.near_unit(self._name, {it.name for it in processes}, self._near_unit)
+            self._near_unit = ""
 
     def _opened(self, found: list[int]) -> list[Process]:
         """Each held, but for those that are none of the monitor's business."""

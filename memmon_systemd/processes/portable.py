@@ -63,6 +63,10 @@ class PortableProcess:
         with _as_os_errors(self.pid):
             return int(self._full_info("swap"))
 
+    def age_s(self) -> float:
+        """The time since it was started, by the wall clock."""
+        return max(time.time() - self.start, 0.0)
+
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago, by a process of the same name."""
         with _as_os_errors(self.pid):
@@ -100,7 +104,7 @@ class PortableProcess:
 class PortableFinder:
     """New processes with a name, by a scan of all of them at each call."""
 
-    __slots__ = ("_known", "_prefix", "unreadable")
+    __slots__ = ("_known", "_prefix", "sees_all", "unreadable")
 
     def __init__(self, prefix: bytes, interval_s: float) -> None:
         """A finder; `interval_s` is what a faster one would want to know."""
@@ -108,6 +112,7 @@ class PortableFinder:
         self._prefix = os.fsdecode(prefix)
         self._known: set[int] = set()
         self.unreadable: TimeoutError | None = None
+        self.sees_all = True
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before."""

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import limits
 from memmon_systemd.linux.cgroup import Hierarchy
-from memmon_systemd.monitor.policy import State
-from memmon_systemd.monitor.schedule import schedule_for
+from memmon_systemd.monitor.budget import Budget
+from memmon_systemd.monitor.policy import Activity
+from memmon_systemd.monitor.schedule import schedule_of
 from memmon_systemd.monitor.source import Context
-from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.monitor.target import UNBOUNDED, Allowance, Outcome, Presence, Target
 from memmon_systemd.processes.gauge import ProcessGauge
 from memmon_systemd.processes.named import NamedProcesses
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT, Process, ProcessTable
 from memmon_systemd.settings import Metric, TargetSettings
 
-_ABOVE: Final = (State.OVER, State.SIGNALLED)
-
 
 class ProcessTarget(Target):
     """One process, from when it is found to its end."""
 
-    __slots__ = ("_source", "process", "was_above")
+    __slots__ = ("_source", "process")
 
     noun: ClassVar = "process"
 
@@ -33,27 +32,34 @@ class ProcessTarget(Target):
         super().__init__(name, None, settings, settings.repeat_s or settings.interval_s)
         self._source = source
         self.process = process
-        self.was_above = False
+
+    @property
+    def was_above(self) -> bool:
         """Whether it was ever above the threshold: only then its end is worth a line."""
+        return self.episode is not None
 
-    def enter(self, state: State, now_s: float) -> None:
-        """Change the state."""
-        self.was_above = self.was_above or state in _ABOVE
-        super().enter(state, now_s)
-
-    def is_same(self) -> bool:
+    def presence(self, now_s: float) -> Presence:
         """Whether it lives, still has the name, and isn't what the monitor runs in."""
+        del now_s
         if self._source.is_still_meant(self.process):
-            return True
+            return Presence(Activity.RUNNING, self.process.age_s())
         self.has_ended = True
         self._source.process_left(self)
-        return False
+        return Presence(Activity.CHANGED, None)
+
+    def allowance(self, now_s: float) -> Allowance:
+        """What the budget of its name leaves, if there is one."""
+        return self._source.allowance(now_s)
+
+    def note_request(self, now_s: float) -> None:
+        """Count it."""
+        self._source.note_request(now_s)
 
     def request(self, now_s: float) -> Outcome:
         """Signal it by its pidfd."""
-        signal = signal_name(self.settings.signal_number)
+        signal = signal_name(self.signal_number)
         try:
-            self.process.send(self.settings.signal_number)
+            self.process.send(self.signal_number)
         except ProcessLookupError:
             self.lost(now_s)
             return Outcome(is_done=False, sentence="it has ended by itself")
@@ -84,10 +90,12 @@ class PrefixSource(NamedProcesses):
         table: ProcessTable,
         hierarchy: Hierarchy | None,
         context: Context,
+        near_unit: str = "",
     ) -> None:
-        """A source for names that start with `name`."""
-        super().__init__(name, settings.interval_s, table, context)
+        """A source for names that start with `name`; `near_unit` says which unit may have been meant."""
+        super().__init__(name, settings.interval_s, table, context, near_unit)
         self._settings = settings
+        self._budget = None if settings.budget is None else Budget(settings.budget)
         self._hierarchy = hierarchy
         self._targets: dict[int, ProcessTarget] = {}
         self._said_trouble = False
@@ -101,6 +109,15 @@ class PrefixSource(NamedProcesses):
     def has_targets(self) -> bool:
         """Whether there is such a process now."""
         return bool(self._targets)
+
+    def allowance(self, now_s: float) -> Allowance:
+        """What `--budget` leaves of the first requests of all processes of this name."""
+        return UNBOUNDED if self._budget is None else self._budget.allowance(now_s)
+
+    def note_request(self, now_s: float) -> None:
+        """The first request of a process was made."""
+        if self._budget is not None:
+            self._budget.note(now_s)
 
     def is_still_meant(self, process: Process) -> bool:
         """Whether it is the same process, of that name, and none that runs the monitor; OSError."""
@@ -138,10 +155,9 @@ class PrefixSource(NamedProcesses):
     def _begin(self, process: Process, now_s: float) -> None:
         settings = self._settings
         limit_bytes = 0
-        if settings.threshold.follows_limit:
+        if settings.follows_limit:
             limit_bytes = limits.limit_above(process.pid, self._hierarchy)
-        threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
-        schedule = schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s)
+        schedule = schedule_of(settings, limit_bytes)
         gauge = ProcessGauge(process, settings.metric or Metric.RSS, settings.swap, schedule)
         gauge.look_closer()
         target = ProcessTarget(self, process, settings)

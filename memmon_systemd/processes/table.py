@@ -28,6 +28,9 @@ class Process(Protocol):
     def swap_bytes(self) -> int:
         """What of it is in swap."""
 
+    def age_s(self) -> float:
+        """The time since it was started."""
+
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago, and its name and memory may still be those of who forked it."""
 
@@ -46,6 +49,8 @@ class Finder(Protocol):
 
     unreadable: TimeoutError | None
     """Why the name of a process couldn't be read at the last call, if any couldn't."""
+    sees_all: bool
+    """Whether other users' processes are shown to this one."""
 
     def find(self, now_s: float) -> list[int]:
         """PIDs of matching processes that were not found before; OSError."""

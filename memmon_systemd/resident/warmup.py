@@ -13,12 +13,12 @@ from memmon_systemd.linux import cgroup, limits
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, State
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.source import Context, Source
-from memmon_systemd.monitor.target import NEVER, Outcome, Target, TargetList
+from memmon_systemd.monitor.target import NEVER, Outcome, Presence, Target, TargetList
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import process_table
@@ -73,8 +73,8 @@ class _Actor(Target):
         super().__init__("rehearsal.service", "rehearsal.service", settings, _STEP_S)
         self.asked = 0
 
-    def is_same(self) -> bool:
-        return True
+    def presence(self, now_s: float) -> Presence:
+        return Presence(Activity.RUNNING, now_s)
 
     def request(self, now_s: float) -> Outcome:
         self.asked += 1
@@ -82,7 +82,7 @@ class _Actor(Target):
 
     def lost(self, now_s: float) -> None:
         self.has_ended = True
-        self.enter(State.WAITING, now_s)
+        self.state = State.WAITING
 
 
 class _NoSource(Source):

@@ -21,7 +21,13 @@ _DESTINATION: Final = b"org.freedesktop.systemd1"
 _PATH: Final = b"/org/freedesktop/systemd1"
 MANAGER: Final = (_DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 """Where the manager itself is on the bus: destination, path, interface."""
+_NO_USER: Final = 2**32 - 1
+"""UID_INVALID: UID= of a service without User=."""
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
+
+
+_DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
+"""The states of a unit that serves nobody at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +69,14 @@ class UnitState:
     """ActiveState: active, reloading, inactive, failed, activating, deactivating; "" where unknown."""
     sub_state: str = ""
     """SubState: what that is in the terms of its type; "" where unknown."""
+    freezer_state: str = ""
+    """FreezerState: running, freezing, frozen, thawing; "" where unknown."""
+    started_s: float | None = None
+    """When it last began to start, on the monotonic clock; None: unknown."""
+    active_since_s: float | None = None
+    """When it last became active, likewise."""
     job_id: int = 0
     """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
-
-    @property
-    def has_job(self) -> bool:
-        """Whether a stop, reload or restart is under way or queued, which another restart would replace.
-
-        The job of one that is activating is its start.
-        """
-        return bool(self.job_id) and self.active_state != "activating"
-
-    @property
-    def is_down(self) -> bool:
-        """Whether it has stopped; its cgroup stays while there are processes (KillMode=, SendSIGKILL=no)."""
-        return self.active_state in ("inactive", "failed")
 
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
@@ -95,6 +94,7 @@ class Manager:
     ) -> None:
         """Connect to it."""
         self._bus = Bus(user, environ, call_deadline_s)
+        self._own_user = os.getuid() if user else 0
 
     def unit(self, name: str) -> Unit:
         """A unit by its full name; asks nobody."""
@@ -133,11 +133,7 @@ class Manager:
         the one that is known, it was so then, too. (One answer with both has some 400 properties, and takes
         512 KiB for a moment.)
         """
-        main_pid: int | None = None
-        had_main = False
-        if unit.is_service:
-            main_pid = int(self._bus.property(unit.typed, b"MainPID", b"u"))
-            had_main = bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
+        main_pid, had_main = self._main_process(unit)
         properties = self._all(unit, _DESTINATION + b".Unit")
         # What pystemd made of the reply is in cycles: left to the thresholds of gc, it piled up to 13,000
         # blocks, 1 MB (pystemd 0.11, 500 calls, 2026-11-27).
@@ -148,8 +144,61 @@ class Manager:
             had_main,
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
+            os.fsdecode(properties.get(b"FreezerState", b"")),
+            _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
+            _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
+
+    def timeout_start_s(self, unit: Unit) -> float | None:
+        """How long a service may take to start; None where that is unlimited, or it is none."""
+        if not unit.is_service:
+            return None
+        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+
+    def result(self, unit: Unit) -> str | None:
+        """Result of a service: what ended it, until it is started again; None for other units."""
+        if not unit.is_service:
+            return None
+        return os.fsdecode(self._bus.property(unit.typed, b"Result", b"s"))
+
+    def is_oneshot(self, unit: Unit) -> bool:
+        """Whether it is activating for all its life."""
+        return unit.is_service and bool(self._bus.property(unit.typed, b"Type", b"s") == b"oneshot")
+
+    def stop_signal(self, unit: Unit) -> int | None:
+        """The signal that systemd stops the unit with to restart it: RestartKillSignal=, else KillSignal=.
+
+        None for a unit that isn't stopped by a signal (systemd.kill(5)).
+        """
+        if not unit.name.endswith((".service", ".scope")):
+            return None
+        return int(self._bus.property(unit.typed, b"RestartKillSignal", b"i"))
+
+    def down_or_on_the_way(self, glob: str) -> frozenset[str]:
+        """The units that a glob names and that are starting, stopping, reloading or failed, in one answer."""
+        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", _DOWN, [os.fsencode(glob)])
+        return frozenset(os.fsdecode(row[0]) for row in rows)
+
+    def identity(self, unit: Unit) -> UnitState:
+        """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
+
+        Little, for at start-up it is asked of each of a thousand.
+        """
+        main_pid, had_main = self._main_process(unit)
+        invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
+        return UnitState(invocation_id, main_pid, had_main)
+
+    def main_pid(self, service: Unit) -> int:
+        """The main process of a service; 0 where it has none."""
+        return int(self._bus.property(service.typed, b"MainPID", b"u"))
+
+    def service_user(self, service: Unit) -> int | None:
+        """The user that a service runs as; None where that isn't known, as of one that doesn't run."""
+        user = int(self._bus.property(service.typed, b"UID", b"u"))
+        if user != _NO_USER:
+            return user
+        return None if self._bus.property(service.typed, b"User", b"s") else self._own_user
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
         """How long the unit may take to stop; None where that is unlimited or its type has no such time."""
@@ -191,6 +240,10 @@ class Manager:
         """TryRestartUnit: queue a restart, which does nothing for a unit that isn't running."""
         self._bus.call(MANAGER, b"TryRestartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
+    def reload(self, unit: Unit) -> None:
+        """ReloadUnit: queue a reload, which systemd refuses for a unit without ExecReload=."""
+        self._bus.call(MANAGER, b"ReloadUnit", b"ss", os.fsencode(unit.name), b"replace")
+
     def rehearse(self) -> None:
         """Walk the way to the signal, and the way of a failure, with calls that change nothing.
 
@@ -204,7 +257,18 @@ class Manager:
             if error.errno != errno.ENOENT:
                 raise
 
+    def _main_process(self, unit: Unit) -> tuple[int | None, bool]:
+        """The main process, and whether there ever was one."""
+        if not unit.is_service:
+            return None, False
+        main_pid = self.main_pid(unit)
+        return main_pid, bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
+
     def _all(self, unit: Unit, interface: bytes) -> Properties:
         where = (_DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
+
+
+def _moment_s(microseconds: int) -> float | None:
+    return microseconds / 1e6 if microseconds else None

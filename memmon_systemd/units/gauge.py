@@ -24,7 +24,7 @@ from memmon_systemd.monitor.schedule import (
     UNREADABLE,
     LookResult,
     Schedule,
-    schedule_for,
+    schedule_of,
 )
 from memmon_systemd.settings import Metric, TargetSettings
 
@@ -153,7 +153,6 @@ def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettin
 def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
     limit_bytes = 0
-    if settings.threshold.follows_limit:
+    if settings.follows_limit:
         limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
-    threshold_bytes = settings.threshold.threshold_bytes(limit_bytes)
-    return schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s)
+    return schedule_of(settings, limit_bytes)

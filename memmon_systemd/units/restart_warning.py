@@ -5,6 +5,7 @@ Before READY only: asking takes memory, and what a unit's file says rarely chang
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
 from memmon_systemd.monitor.report import Report
@@ -14,19 +15,22 @@ from memmon_systemd.systemd.restart_rules import Disposition, remedy, sentence, 
 
 
 def warn_of_what_stays_down(
-    names: Iterable[str], manager: Manager, signal_number: int, report: Report
+    names: Iterable[str], manager: Manager, signal_number: int | None, report: Report
 ) -> None:
     """A line for each service, for only one of a template's: instances are alike."""
     services = (name for name in names if name.endswith(".service"))
     for name in {name.partition("@")[0]: name for name in services}.values():
         try:
-            rules = manager.restart_rules(manager.unit(name))
+            unit = manager.unit(name)
+            rules = manager.restart_rules(unit)
+            stop_signal = manager.stop_signal(unit) or signal.SIGTERM
         except BusError as error:
             report.warn.restart_unknown(name, str(error))
             continue
         if rules is None:
             continue  # It may come; nothing is known of it yet.
-        found = verdict(rules, signal_number, Disposition.UNKNOWN)
+        sent = signal_number or stop_signal
+        found = verdict(rules, sent, Disposition.UNKNOWN)
         if found is not None and found.expected:
             lines = " ".join(remedy(found, rules))
-            report.warn.stays_down(name, sentence(rules, found, signal_number), lines)
+            report.warn.stays_down(name, sentence(rules, found, sent), lines)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.target import Outcome
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT, ProcessTable
-from memmon_systemd.settings import KillWhom, TargetSettings
+from memmon_systemd.settings import Action, KillWhom, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import POLKIT_HINT, Manager, Unit, UnitState
@@ -23,6 +24,16 @@ _WHOM: Final[Mapping[KillWhom, str]] = {
     KillWhom.CONTROL: "the control process",
     KillWhom.ALL: "all processes",
 }
+
+
+class Job(Enum):
+    """What systemd does with a unit when it is asked to."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
+_JOBS: Final[Mapping[Action, Job]] = {Action.RESTART: Job.RESTART, Action.RELOAD: Job.RELOAD}
 
 
 class Signaller:
@@ -39,6 +50,7 @@ class Signaller:
         unit: Unit,
         state: UnitState,
         settings: TargetSettings,
+        signal_number: int,
         directory: Path,
         backoff: Backoff,
         now_s: float,
@@ -49,37 +61,42 @@ class Signaller:
         `backoff` runs systemd isn't asked, for each call that fails leaks memory in libsystemd. A bus that
         can't be called has a pause of its own.
         """
+        job = _JOBS.get(settings.action)
+        if job is not None:
+            return self.ask_for(job, unit, backoff, now_s)
         whom = recipient(unit.is_service, state.main_pid, state.had_main, settings.kill_whom)
-        if whom is None and not settings.restart:
+        if whom is None:
             return Outcome(is_done=False, sentence=NO_MAIN_PROCESS)
-        failure = backoff.failure
-        if failure is None or backoff.is_due(now_s):
-            try:
-                done = self._by_systemd(unit, whom, settings)
-            except BusError as error:
-                if error.errno == errno.EINTR:
-                    # A signal tells the monitor to end; systemd may well have done what was asked.
-                    return Outcome(is_done=False, sentence=f"{error}: ended meanwhile")
-                failure = error
-                if error.was_called:
-                    backoff.failed(now_s, error)
-            else:
-                backoff.worked()
-                return Outcome(is_done=True, sentence=done)
-        if failure.is_answer or settings.restart:
-            hint = f": {POLKIT_HINT}" if failure.errno in (errno.EACCES, errno.EPERM) else ""
-            return Outcome(is_done=False, sentence=f"{failure}{hint}")
-        return self._directly(unit, state, settings, directory, str(failure))
 
-    def _by_systemd(self, unit: Unit, whom: KillWhom | None, settings: TargetSettings) -> str:
-        if settings.restart or whom is None:
-            self._manager.restart(unit)
-            return "asked systemd to restart it (TryRestartUnit)"
-        self._manager.kill(unit, whom.value, settings.signal_number)
-        return f"sent {signal_name(settings.signal_number)} to {_WHOM[whom]} (KillUnit)"
+        def kill() -> str:
+            self._manager.kill(unit, whom.value, signal_number)
+            return f"sent {signal_name(signal_number)} to {_WHOM[whom]} (KillUnit)"
+
+        outcome, failure = _tried(kill, backoff, now_s)
+        if failure is None or failure.is_answer:
+            return outcome
+        return self._directly(unit, state, settings, signal_number, directory, str(failure))
+
+    def ask_for(self, job: Job, unit: Unit, backoff: Backoff, now_s: float) -> Outcome:
+        """Have systemd restart or reload a unit: nobody else can; raises nothing."""
+
+        def ask() -> str:
+            if job is Job.RESTART:
+                self._manager.restart(unit)
+                return "asked systemd to restart it (TryRestartUnit)"
+            self._manager.reload(unit)
+            return "asked systemd to reload it (ReloadUnit)"
+
+        return _tried(ask, backoff, now_s)[0]
 
     def _directly(
-        self, unit: Unit, state: UnitState, settings: TargetSettings, directory: Path, trouble: str
+        self,
+        unit: Unit,
+        state: UnitState,
+        settings: TargetSettings,
+        signal_number: int,
+        directory: Path,
+        trouble: str,
     ) -> Outcome:
         if settings.kill_whom is KillWhom.CONTROL:
             return Outcome(is_done=False, sentence=f"{trouble}; only systemd knows the control process")
@@ -95,12 +112,12 @@ class Signaller:
         sent, failures = 0, ""
         for pid in pids:
             if pid not in untouchable:
-                failure = self._send(pid, directory, settings.signal_number)
+                failure = self._send(pid, directory, signal_number)
                 sent += not failure
                 failures = failures or failure
         if sent:
             who = f"process {pids[0]}" if len(pids) == 1 else f"{sent} of {len(pids)} processes"
-            name = signal_name(settings.signal_number)
+            name = signal_name(signal_number)
             return Outcome(is_done=True, sentence=f"sent {name} to {who} by pidfd ({trouble})")
         sentence = f"{trouble}; by pidfd: {failures or 'the unit has no such process'}"
         return Outcome(is_done=False, sentence=sentence)
@@ -130,17 +147,30 @@ class Signaller:
         return ""
 
 
+def _tried(call: Callable[[], str], backoff: Backoff, now_s: float) -> tuple[Outcome, BusError | None]:
+    """What a call to systemd leads to, and why it failed if it did. While `backoff` runs it isn't made."""
+    failure = backoff.failure
+    if failure is None or backoff.is_due(now_s):
+        try:
+            done = call()
+        except BusError as error:
+            failure = error
+            if error.errno == errno.EINTR:
+                # A signal tells the monitor to end; systemd may well have done what was asked.
+                return Outcome(is_done=False, sentence=f"{error}: ended meanwhile"), None
+            if error.was_called:
+                backoff.failed(now_s, error)
+        else:
+            backoff.worked()
+            return Outcome(is_done=True, sentence=done), None
+    hint = f": {POLKIT_HINT}" if failure.errno in (errno.EACCES, errno.EPERM) else ""
+    return Outcome(is_done=False, sentence=f"{failure}{hint}"), failure
+
+
 def _main_process(directory: Path, main_pid: int | None) -> list[int]:
     """The main process as systemd said, or as systemd would guess: the oldest whose parent is outside."""
     pids = set(cgroup.processes_below(directory))
     if main_pid:
         return [main_pid] if main_pid in pids else []
-    oldest: list[tuple[int, int]] = []
-    for pid in pids:
-        try:
-            stat = proc.read_stat(pid)
-        except OSError:
-            continue
-        if stat.parent not in pids:
-            oldest.append((stat.start_ticks, pid))
-    return [min(oldest)[1]] if oldest else []
+    first = proc.first_of(pids)
+    return [] if first is None else [first]

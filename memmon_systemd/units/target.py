@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
+from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found, Hierarchy
 from memmon_systemd.monitor.gauge import GONE_ERRNOS, Gauge
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, Hold, State
 from memmon_systemd.monitor.source import Context
-from memmon_systemd.monitor.target import NEVER, Outcome, Target
+from memmon_systemd.monitor.target import NEVER, Allowance, Outcome, Presence, Target
 from memmon_systemd.settings import TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.manager import UNKNOWN, Manager, Unit
+from memmon_systemd.systemd.manager import UNKNOWN, Manager, Unit, UnitState
+from memmon_systemd.units.activity import activity_of
+from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.events import MemoryEvents
 from memmon_systemd.units.gauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_schedule
-from memmon_systemd.units.signaller import Signaller
+from memmon_systemd.units.ledger import Ledger
+from memmon_systemd.units.roll import Rolls
+from memmon_systemd.units.signaller import Job, Signaller
 
 DEFAULT_REPEAT_S: Final = 90.0
 """Where the unit has no TimeoutStopSec= or an unlimited one: systemd's own default for it."""
+_SHORTEST_REPEAT_S: Final = 1.0
+"""With TimeoutStopSec=1ms a signal went out at each look: 264 in 6 s."""
 _REFUSED_PAUSE_S: Final = 60.0
 """The longest that a refusal holds for a new invocation; each refusal leaks memory in libsystemd."""
 _FILE_TRIES: Final = 10
@@ -35,6 +43,9 @@ class UnitContext:
     manager: Manager
     hierarchy: Hierarchy
     signaller: Signaller
+    ledger: Ledger
+    rolls: Rolls
+    aftermath: Aftermath
     shared: Context
 
 
@@ -44,8 +55,10 @@ class UnitTarget(Target):
     __slots__ = (
         "_backoff",
         "_context",
+        "_is_oneshot",
         "_is_unanswered",
         "_known",
+        "_knows_unit_file",
         "_on_event",
         "_on_gone",
         "_says_sum",
@@ -72,6 +85,8 @@ class UnitTarget(Target):
         self._on_event = on_event
         self._backoff = Backoff()
         self._known = UNKNOWN
+        self._is_oneshot = False
+        self._knows_unit_file = False
         self._is_unanswered = False
         self._tries = 0
         self._says_sum = True
@@ -120,48 +135,84 @@ class UnitTarget(Target):
         self._context.shared.report.began(self)
         return True
 
-    def is_same(self) -> bool:
-        """Whether systemd still has the invocation that was measured; taken so if it can't say.
+    def presence(self, now_s: float) -> Presence:
+        """What systemd says of it at this moment; that it runs where systemd doesn't answer.
 
         What else that answer says of the unit decides who gets the signal.
         """
         known = self._known
         try:
-            self._known = self._context.manager.state(self._bus_unit)
+            if not self._knows_unit_file:
+                self._ask_of_unit_file()
+            state = self._known = self._context.manager.state(self._bus_unit)
         except BusError as error:
             self._known = known.unanswered()
             self._is_unanswered = not error.is_answer
-            return True  # Why systemd doesn't answer is said with the signal that goes without it.
+            # Why systemd doesn't answer is said with the signal that goes without it.
+            return Presence(Activity.UNKNOWN, _age_s(known, now_s))
         if self._is_unanswered:
             self._is_unanswered = False
             self._backoff.worked()
-        return known.invocation_id in (b"", self._known.invocation_id)
+        activity = activity_of(state, is_oneshot=self._is_oneshot)
+        if known.invocation_id not in (b"", state.invocation_id):
+            self._context.aftermath.ended(self.name, now_s)
+            activity = Activity.CHANGED
+        elif activity is Activity.RUNNING and self.found is not None and cgroup.is_frozen(self.found.path):
+            activity = Activity.FROZEN
+        return Presence(activity, _age_s(state, now_s))
 
     def request(self, now_s: float) -> Outcome:
-        """KillUnit or TryRestartUnit, else the signal by pidfd."""
+        """KillUnit, TryRestartUnit or ReloadUnit, else the signal by pidfd."""
         if self.found is None:
             return Outcome(is_done=False, sentence="its cgroup is gone")
-        if self.settings.restart and self._known.has_job:
-            return Outcome(is_done=True, sentence="it has a job", is_under_way=True)
-        if self.settings.restart and self._known.is_down:
-            # TryRestartUnit would do nothing, with success.
-            sentence = f"it is {self._known.active_state}, and processes of it are left: nothing to restart"
-            return Outcome(is_done=False, sentence=sentence)
         return self._context.signaller.request(
-            self._bus_unit, self._known, self.settings, self.found.directory, self._backoff, now_s
+            self._bus_unit,
+            self._known,
+            self.settings,
+            self.signal_number,
+            self.found.directory,
+            self._backoff,
+            now_s,
         )
+
+    def escalate(self, now_s: float) -> Outcome:
+        """TryRestartUnit: systemd bounds it by TimeoutStopSec=, and ends it with SIGKILL."""
+        return self._context.signaller.ask_for(Job.RESTART, self._bus_unit, self._backoff, now_s)
+
+    def allowance(self, now_s: float) -> Allowance:
+        """What its budget leaves, over all invocations."""
+        return self._context.ledger.allowance(self.name, self.settings, now_s)
+
+    def is_its_turn(self, now_s: float) -> bool:
+        """Whether enough of its kind are up."""
+        at_most = self.settings.at_most
+        return at_most is None or self._context.rolls.is_its_turn(self, at_most, now_s)
+
+    def is_news(self, reason: Hold) -> bool:
+        """That its budget is used up is said once, over all invocations."""
+        return reason is not Hold.BUDGET or self._context.ledger.is_spent_news(self.name)
+
+    def note_request(self, now_s: float) -> None:
+        """Count it, and follow what becomes of it."""
+        self._context.ledger.note(self.name, self._known.invocation_id, self.settings, now_s)
 
     def lost(self, now_s: float) -> None:
         """The cgroup is gone: close what belongs to it, and wait for the next."""
+        self.release(now_s)
+        self._context.aftermath.ended(self.name, now_s)
+        self._context.shared.report.waiting(self.name, self.name, "it stopped")
+        self._on_gone(self, now_s)
+
+    def release(self, now_s: float) -> None:
+        """Close what belongs to the cgroup: it isn't measured any more."""
         if self.events is not None:
             self.events.close()
         if self.gauge is not None:
             self.gauge.close()
         self.events = self.gauge = self.found = None
         self.look_at(NEVER)
-        self.enter(State.WAITING, now_s)
-        self._context.shared.report.waiting(self.name, self.name, "it stopped")
-        self._on_gone(self, now_s)
+        self.state = State.WAITING
+        self.episode = None
 
     def forget_tries(self) -> None:
         """There is no cgroup (any more) that could get its files later."""
@@ -189,15 +240,27 @@ class UnitTarget(Target):
         return True
 
     def _ask_systemd(self) -> None:
-        """Which invocation it is, and how long a request may take."""
-        manager, timeout_stop_s = self._context.manager, None
+        """Which invocation it is, and by which signal it is asked where systemd doesn't answer later."""
+        manager, unit = self._context.manager, self._bus_unit
+        self._knows_unit_file = False
+        if self.settings.repeat_s is not None:
+            self.repeat_s = self.settings.repeat_s
         try:
-            self._known = manager.state(self._bus_unit)
-            timeout_stop_s = manager.timeout_stop_s(self._bus_unit)
+            self._known = manager.identity(unit)
+            if self.settings.signal_number is None:
+                self.signal_number = manager.stop_signal(unit) or signal.SIGTERM
         except BusError as error:
             self._known = UNKNOWN
             self._context.shared.report.warn.invocation_unknown(self.name, str(error))
-        self.repeat_s = self.settings.repeat_s or timeout_stop_s or DEFAULT_REPEAT_S
+
+    def _ask_of_unit_file(self) -> None:
+        """What matters from the first request of an invocation on; BusError."""
+        manager, unit = self._context.manager, self._bus_unit
+        self._is_oneshot = manager.is_oneshot(unit)
+        if self.settings.repeat_s is None:
+            timeout_stop_s = manager.timeout_stop_s(unit) or DEFAULT_REPEAT_S
+            self.repeat_s = max(timeout_stop_s, _SHORTEST_REPEAT_S)
+        self._knows_unit_file = True
 
     def _open_gauge(self, found: Found) -> Gauge | None:
         """A gauge by the unit's files; by its processes where these don't come; None: not yet, or gone."""
@@ -229,3 +292,7 @@ class UnitTarget(Target):
 
     def _warn_unreadable(self, error: OSError) -> None:
         self._context.shared.report.warn.memory_unreadable(self.name, self.name, str(error))
+
+
+def _age_s(state: UnitState, now_s: float) -> float | None:
+    return None if state.started_s is None else max(now_s - state.started_s, 0.0)

@@ -35,28 +35,28 @@ class UnitWatch(Source):
         context: UnitContext,
         settings: TargetSettings,
         watch: SliceWatch,
-        top_group: str,
         untouchable: Collection[str],
         *,
         until_stopped: bool = False,
     ) -> None:
-        """A watch without names on the units below the control group `top_group`, but for `untouchable`."""
+        """A watch without names on the units that `watch` finds, but for `untouchable`."""
         super().__init__()
         self._context = context
         self._settings = settings
         self._watch = watch
-        self._top_group = top_group
         self._untouchable = untouchable
         self._stop = Stop(context, untouchable) if until_stopped else None
         # Once for all: each `self._unit_gone` is another object, of 64 bytes for each unit.
         self._callbacks = (self._unit_gone, self.wake)
         self._targets: dict[str, UnitTarget] = {}
         self._exact: dict[str, str] = {}
-        self._globs: list[str] = []
-        self._owners: set[str] = set()
+        self._globs = context.rolls.globs
+        self._owners: set[tuple[str, str]] = set()
         self._skipped: set[str] = set()
         self._some_have_run = self._has_looked = self._has_stopped = False
         self._listed_in_vain = self._limits_are_old = False
+        self._follow_up_s = NEVER
+        """When to ask what became of a request."""
         self._polled = NO_DESCRIPTOR
         self._more: Mapping[str, cgroup.Found] = {}
         """Units that were found and aren't measured yet."""
@@ -72,15 +72,20 @@ class UnitWatch(Source):
         """Watch every unit that matches, while it has a cgroup."""
         self._globs.append(pattern)
 
-    def add_owner_of(self, pid: int) -> bool:
-        """Watch the unit that a process belongs to, while it has a cgroup; False where there is none."""
-        units = cgroup.units_of(cgroup.control_group_of(pid) or "", self._top_group)
-        if not units or units[-1].endswith(".slice"):
-            return False
-        if units[-1] not in self._owners:
-            self._owners.add(units[-1])
+    def add_owner(self, name: str, prefix: str) -> None:
+        """Watch a unit, while it has a cgroup and owns processes of that name."""
+        if (name, prefix) not in self._owners:
+            self._owners.add((name, prefix))
             self.invalidate()
-        return True
+
+    def remove_owner(self, name: str, prefix: str, now_s: float) -> None:
+        """Watch a unit for that name no more."""
+        self._owners.discard((name, prefix))
+        target = self._targets.get(name)
+        if target is not None and not self._is_wanted(name):
+            target.release(now_s)
+            self._context.shared.report.no_longer_monitored(target, f"it is no owner of {prefix} any more")
+            self._forget(target)
 
     def names(self) -> list[str]:
         """The units that are waited for or measured now."""
@@ -115,12 +120,13 @@ class UnitWatch(Source):
             self._watch_limits(self._begin(self._more, now_s), now_s)
         if not self._has_looked:
             self._begin_to_look()
-        if (news.limits or self._limits_are_old) and self._settings.threshold.follows_limit:
+        if (news.limits or self._limits_are_old) and self._settings.follows_limit:
             self._limits_are_old = False
             self._follow_limits(self._targets.values(), now_s)
         for target in list(self._targets.values()):
             if target.events is not None and target.muted_until_s <= now_s:
                 target.events.listen(now_s)
+        self._follow_up_s = self._context.aftermath.follow(now_s, self._settings.interval_s)
         if self._stop is not None and self._is_asked_for_stop():
             self._has_stopped = self._stop.has_come((*self._exact, *self._globs))
         if self._watch.problem:
@@ -197,11 +203,9 @@ class UnitWatch(Source):
                 self._limits_are_old = True
 
     def _is_wanted(self, name: str) -> bool:
-        return (
-            name in self._exact
-            or name in self._owners
-            or any(fnmatchcase(name, pattern) for pattern in self._globs)
-        )
+        if name in self._exact or any(name == owner for owner, _ in self._owners):
+            return True
+        return any(fnmatchcase(name, pattern) for pattern in self._globs)
 
     def _add(self, name: str) -> UnitTarget:
         target = self._targets[name] = UnitTarget(self._context, name, self._settings, *self._callbacks)
@@ -217,7 +221,6 @@ class UnitWatch(Source):
         if target.name not in self._exact:
             target.has_ended = self._context.shared.targets.has_changed = True
             del self._targets[target.name]
-            self._owners.discard(target.name)
 
     def _skip(self, name: str) -> None:
         if name not in self._skipped:
@@ -240,7 +243,7 @@ class UnitWatch(Source):
     def _next_refresh_s(self, now_s: float) -> float:
         if self._more:
             return now_s
-        due_s = NEVER
+        due_s = self._follow_up_s
         if self._limits_are_old or not self._watch.has_all:
             due_s = now_s + self._settings.interval_s
         if self._stop is not None and self._is_asked_for_stop():

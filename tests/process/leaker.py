@@ -23,12 +23,7 @@ END_DEADLINE_S: Final = 60.0
 
 
 def build_leaker(directory: Path) -> Path:
-    """Compile leaker.c into the directory; see build()."""
-    return build(SOURCE, directory / "leaker")
-
-
-def build(source: Path, program: Path) -> Path:
-    """Compile a program of one file; gives the program's path.
+    """Compile leaker.c into the directory; gives the program's path.
 
     Raises:
         RuntimeError: no C compiler, or one that refuses the source; says which.
@@ -36,14 +31,15 @@ def build(source: Path, program: Path) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise RuntimeError("no C compiler: the tests with real processes need gcc and libc6-dev")
+    program = directory / "leaker"
     done = subprocess.run(
-        [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source],
+        [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{compiler} can't compile {source}:\n{done.stderr}")
+        raise RuntimeError(f"{compiler} can't compile {SOURCE}:\n{done.stderr}")
     return program
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end the monitor with status 0, without a pause, whatever it is doing."""
+"""SIGTERM and SIGINT end the monitor with status 0, SIGHUP with 129, at once, whatever it is doing."""
 
 import re
 import signal
@@ -15,6 +15,8 @@ from tests.process.namespace import PidNamespace
 from tests.process.waiting import eventually
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+HUNG_UP = 129
+"""As shells have it. systemd takes a death by SIGHUP itself for a clean end, and would not start it again."""
 MANY = 5200
 GENEROUS_S = 5.0
 """Two busy cores may take long; far less than the hour that it would wait, and than all of a long look."""
@@ -74,14 +76,14 @@ def test_a_monitor_that_starts_with_5200_processes_leaves_the_rest_undone(
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
-    monitor = start_monitor("-m", "10K", f"{MINE}-many", namespace=namespace)
+    monitor = start_monitor("-m", "0.0001%", f"{MINE}-many", namespace=namespace)
     monitor.wait_for_line("sent SIGTERM", 30)
     print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")
     assert len([line for line in monitor.lines if "sent SIGTERM" in line]) < MANY
     assert not monitor.notify.values("READY")
 
 
-@pytest.mark.parametrize("size", ["10K", "100M"])
+@pytest.mark.parametrize("size", ["0.0001%", "100M"])
 def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
     size: str,
     namespace: PidNamespace,
@@ -93,8 +95,36 @@ def test_a_monitor_that_finds_and_signals_5200_processes_leaves_the_rest_undone(
     monitor.process.send_signal(signal.SIGSTOP)  # So that it finds all of them in one look.
     start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
     monitor.process.send_signal(signal.SIGCONT)
-    said = "sent SIGTERM" if size == "10K" else r"\]: ok: "
+    said = "sent SIGTERM" if size == "0.0001%" else r"\]: ok: "
     monitor.wait_for_line(said, 30)
     print(f"\nSIGTERM: ended {end(monitor, signal.SIGTERM) * 1000:.0f} ms later")
     assert len([line for line in monitor.lines if re.search(said, line)]) < MANY
     assert monitor.lines[-1] == "memory-monitor: ended by SIGTERM"
+
+
+def test_sighup_ends_it_with_a_line_and_a_failure(start_monitor: Callable[..., MonitorProcess]) -> None:
+    monitor = start_monitor("-m", "100", "-i", "1h", f"{MINE}-none")
+    monitor.wait_ready()
+    monitor.process.send_signal(signal.SIGHUP)
+    assert monitor.wait_for_end(GENEROUS_S) == HUNG_UP
+    assert monitor.lines[-1] == "memory-monitor: ended by SIGHUP"
+    assert monitor.notify.values("STOPPING") == ["1"]
+
+
+def test_sighup_ends_it_with_a_line_and_a_failure_while_it_starts(
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    talkative = (sys.executable, "-v", "-m", "memmon_systemd")
+    monitor = start_monitor("-m", "100", f"{MINE}-none", command=talkative)
+    monitor.wait_for_line("import 'memmon_systemd.monitor.loop'", 10)
+    monitor.process.send_signal(signal.SIGHUP)
+    assert monitor.wait_for_end(GENEROUS_S) == HUNG_UP
+    assert "memory-monitor: ended by SIGHUP" in monitor.lines
+
+
+def test_where_sighup_is_ignored_it_goes_on(start_monitor: Callable[..., MonitorProcess]) -> None:
+    monitor = start_monitor("-m", "100", "-i", "50ms", "-v", f"{MINE}-none", prefix=("nohup",))
+    monitor.wait_ready()
+    monitor.process.send_signal(signal.SIGHUP)
+    assert int(status_field(monitor.pid, "SigIgn"), 16) & 1 << (signal.SIGHUP - 1)
+    monitor.stop()

@@ -1,8 +1,11 @@
 """Processes are found by the beginning of their name: at the start, new ones, and renamed ones."""
 
+import errno
 import os
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +31,27 @@ def take_name():
     print("ready", flush=True)
     sys.stdin.read()
 threading.Thread(target=take_name).start()
+"""
+
+# Executes its arguments but for the first, the number of the error that pidfd_open(2) gives (seccomp(2)).
+REFUSES_PIDFD_OPEN = """
+import ctypes, os, struct, sys
+error = int(sys.argv[1])
+code = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x20, 0, 0, 0),  # load the number of the call
+        (0x15, 0, 1, 434),  # pidfd_open, on every architecture
+        (0x06, 0, 0, 0x00050000 | error),  # SECCOMP_RET_ERRNO
+        (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    )
+)
+room = ctypes.create_string_buffer(code, len(code))
+program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(room))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -227,3 +251,50 @@ def test_a_young_process_that_takes_the_name_after_hundreds_came_and_went_is_fou
         assert leaker.pid not in finder.find(now_s)
     leaker.rename(f"{MINE}-renamed")
     assert leaker.pid in finder.find(now_s=1008.0)
+
+
+def with_proc(*mount: str) -> tuple[str, ...]:
+    """A prefix that mounts something first, in a mount namespace of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: nobody else mounts anything")
+    return ("unshare", "--mount", "sh", "-c", f'{shlex.join(("mount", *mount))} && exec "$@"', "sh")
+
+
+@pytest.mark.parametrize("loadavg", ["0.1 0.1 0.1 1/100 0", "0.1 0.1 0.1 1/100 4000000", None])
+def test_where_loadavg_doesnt_tell_the_newest_pid_each_look_is_a_scan(
+    loadavg: str | None,
+    tmp_path: Path,
+    start_leaker: Callable[..., Leaker],
+    start_monitor: Callable[..., MonitorProcess],
+) -> None:
+    (tmp_path / "loadavg").write_text(f"{loadavg}\n")
+    mount = ("--bind", str(tmp_path / "loadavg"), "/proc/loadavg")
+    hidden = ("-t", "proc", "-o", "subset=pid", "proc", "/proc")
+    prefix = with_proc(*(mount if loadavg else hidden))
+    monitor = start_monitor(*LIMIT, "-i", "0.2", f"{MINE}-scan", prefix=prefix)
+    monitor.wait_ready()
+    time.sleep(0.5)  # Past the first looks, which are scans in any case.
+    leaker = start_leaker(f"{MINE}-scan")
+    is_looked_after(monitor, f"{MINE}-scan", leaker.pid)
+
+
+def test_where_others_processes_are_hidden_it_says_so_while_it_waits(
+    start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess], another_uid: int
+) -> None:
+    prefix = with_proc("-t", "proc", "-o", "hidepid=2", "proc", "/proc")
+    user = ("setpriv", f"--reuid={another_uid}", f"--regid={another_uid}", "--clear-groups", "--")
+    start_leaker(f"{MINE}-hidden")
+    monitor = start_monitor(*LIMIT, f"{MINE}-hidden", prefix=(*prefix, *user))
+    monitor.wait_for_line(r"waiting: .* that this user may see \(hidepid= of /proc\)$", SOON_S)
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_where_pidfd_open_is_refused_it_says_that_and_not_that_there_is_no_process(
+    error: str, start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    leaker = start_leaker(f"{MINE}-refused")
+    prefix = (sys.executable, "-c", REFUSES_PIDFD_OPEN, str(getattr(errno, error)))
+    monitor = start_monitor(*LIMIT, "-i", "0.1", f"{MINE}-refused", prefix=prefix)
+    monitor.wait_for_line(rf"process {leaker.pid} can't be monitored \(pidfd_open\(2\): .*\)", SOON_S)
+    monitor.wait_for_line(r"waiting: its processes can't be monitored \(pidfd_open\(2\): .*\)$", SOON_S)
+    assert not [line for line in monitor.lines if "no process of that name" in line]

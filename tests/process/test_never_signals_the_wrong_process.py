@@ -206,7 +206,7 @@ def test_pid_1_is_never_signalled(
 ) -> None:
     # It isn't an ancestor here: the monitor's parent is outside of the namespace.
     witness = start_leaker("first-of-all", mib=20, ignore=True, namespace=namespace)
-    monitor = start_monitor("-m", "1K", "-i", "0.05", "first", namespace=namespace)
+    monitor = start_monitor("-m", "0.0001%", "-i", "0.05", "first", namespace=namespace)
     monitor.wait_for_line("^warning: process 1 is skipped: ", SOON_S)
     wait_for_looks_at(witness, 10)
     assert not [line for line in monitor.lines if line.startswith("first[1]")]
@@ -216,7 +216,7 @@ def test_a_kernel_thread_is_no_process_to_be_signalled(
     start_leaker: Callable[..., Leaker], start_monitor: Callable[..., MonitorProcess]
 ) -> None:
     witness = start_leaker("kworker-lookalike", mib=20, ignore=True)
-    monitor = start_monitor("-m", "1K", "-i", "0.05", "kworker", "kthreadd")
+    monitor = start_monitor("-m", "0.0001%", "-i", "0.05", "kworker", "kthreadd")
     wait_for_looks_at(witness, 10)
     monitor.stop()
     measured = {line.split(":")[0] for line in monitor.lines if re.match(r"k\w+.*\[\d+\]", line)}

@@ -12,10 +12,10 @@ from memmon_systemd.arguments import parse
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
-from memmon_systemd.monitor.target import Outcome, Target
+from memmon_systemd.monitor.target import UNBOUNDED, Outcome, Presence, Target
 from memmon_systemd.settings import Metric
 from tests.unit.trees import Log as Lines
 
@@ -47,6 +47,9 @@ def entries() -> list[Entry]:
     return found
 
 
+RUNNING = Presence(Activity.RUNNING, 11520.0)
+
+
 class FixedGauge(Gauge):
     def measure(self) -> int:
         return self.usage_bytes
@@ -55,8 +58,8 @@ class FixedGauge(Gauge):
 class Process(Target):
     """Without a unit: its lines have the fewest fields."""
 
-    def is_same(self) -> bool:
-        return True
+    def presence(self, now_s: float) -> Presence:
+        return RUNNING
 
     def request(self, now_s: float) -> Outcome:
         return DONE
@@ -68,7 +71,6 @@ class Process(Target):
 def process() -> Target:
     target = Process("app[123]", None, SETTINGS.target, 90.0)
     target.begin(FixedGauge(Metric.RSS, schedule_for(500, 2.0, None)), 0.0)
-    target.enter(State.OK, 0.0)
     return target
 
 
@@ -84,8 +86,17 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.WAITING: [lambda r: r.waiting("app", None, "there is no process of that name")],
     Event.BEGAN: [lambda r: r.began(process()), lambda r: r.threshold_changed(process())],
     Event.OVER: [lambda r: r.over(process())],
-    Event.REQUESTED: [lambda r: r.requested(process(), DONE)],
+    Event.REQUESTED: [lambda r: r.requested(process(), DONE, RUNNING, UNBOUNDED, 0.0)],
     Event.RECOVERED: [lambda r: r.recovered(process())],
+    Event.HELD: [
+        lambda r: r.held(process(), Hold.STOPPING, UNBOUNDED),
+        lambda r: r.held(process(), Hold.MIN_AGE, UNBOUNDED),
+        lambda r: r.held(process(), Hold.AT_MOST, UNBOUNDED),
+    ],
+    Event.BUDGET_SPENT: [lambda r: r.held(process(), Hold.BUDGET, UNBOUNDED)],
+    Event.CAME_BACK: [lambda r: r.came_back("app.service", "ended", 3.2, 4.0)],
+    Event.NOT_BACK: [lambda r: r.not_back("app.service", "ended", 90.0, "it is failed")],
+    Event.HARD_IS_LOW: [lambda r: r.warn.hard_is_low("app.service", "80 MiB")],
     Event.FAILED: [lambda r: r.request_failed(process(), DONE)],
     Event.ENDED: [lambda r: r.ended(process()), lambda r: r.no_longer_monitored(process(), "renamed")],
     Event.READING: [lambda r: r.reading(process())],
@@ -116,6 +127,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.NO_UNIT: [lambda r: r.warn.no_unit("app[123]")],
     Event.SEARCH_FAILED: [lambda r: r.warn.search_failed("app", "EMFILE")],
     Event.SEARCH_RECOVERED: [lambda r: r.warn.search_recovered("app", 2)],
+    Event.SETTINGS_NOT_READ: [lambda r: r.warn.settings_not_read(r"/etc/x\x2dy.conf", "/etc/xx2dy.conf")],
     Event.BUG: [lambda r: r.warn.bug(OSError("EIO"))],
     Event.UNITS_UNLISTED: [lambda r: r.warn.units_unlisted("EMFILE")],
     Event.NAME_UNREADABLE: [
@@ -126,6 +138,9 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.FEW_DESCRIPTORS: [lambda r: r.warn.few_descriptors("EPERM")],
     Event.OWNER_SKIPPED: [lambda r: r.warn.owner_skipped("cron.service", "app[123]", "another main process")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
+    Event.NEAR_UNIT: [
+        lambda r: r.warn.near_unit("myap", {"myapp"}, "; no unit myap.service; did you mean myapp.service?")
+    ],
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from dataclasses import replace
 
 from hypothesis import given
@@ -13,6 +14,7 @@ from memmon_systemd.check.facts import Bound, Case, OtherMonitor, OtherMonitors,
 from memmon_systemd.check.findings import Checked, Kind, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
 from memmon_systemd.check.text import as_text, missing_line
+from memmon_systemd.output.standard import write_error
 from tests.unit.test_check_rules import HEALTHY, MACHINE, MIB, PROCESS, service
 
 SETTINGS = parse(["-m", "80%", "myapp"])
@@ -63,7 +65,18 @@ def test_every_line_of_the_report_is_printable_whatever_a_name_holds(name: str, 
 
 @given(NAMES)
 def test_the_line_about_a_name_that_matches_nothing_is_printable(name: str) -> None:
-    assert missing_line(Missing(name, name, (name, name))).isprintable()
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            write_error(missing_line(Missing(name, name, (name, name))))
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        file.seek(0)
+        line, end = file.read().decode().split("\n")
+    assert line.isprintable()
+    assert not end
 
 
 @given(NAMES)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from memmon_systemd.check.facts import Bound, CgroupKind
+from memmon_systemd.check.facts import Bound, CgroupKind, Subject
 from memmon_systemd.check.read_limits import bounds_of_group, tightest_bound
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_signal import disposition
+from memmon_systemd.check.read_unit import _with_readings
 from memmon_systemd.linux.cgroup import Hierarchy
+from memmon_systemd.settings import Metric
 from memmon_systemd.systemd.restart_rules import Disposition
 from tests.unit.trees import linux_only
 
@@ -168,3 +170,34 @@ def test_a_process_in_1100_nested_cgroups_has_the_limits_above_them(tmp_path: Pa
     (tmp_path / "a.slice" / "memory.max").write_text("300\n")
     bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice/b.service" + "/n" * 1100)
     assert (bounds.maximum, bounds.trouble) == (Bound(300, "a.slice"), None)
+
+
+CGROUP = {
+    "memory.current": "900\n",
+    "memory.stat": "anon 5\ninactive_file 1\nactive_file 2\nslab_reclaimable 3\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "readings", "trouble"),
+    [
+        (CGROUP, {"unreclaimable": 894, "current": 900, "working-set": 899, "anon": 5}, None),
+        ({**CGROUP, "memory.swap.current": "7\n"}, {"swap": 7}, None),
+        ({**CGROUP, "memory.swap.current": ""}, None, "memory.swap.current holds no number"),
+        ({**CGROUP, "memory.current": "-1\n"}, None, "memory.current holds no number"),
+        ({**CGROUP, "memory.stat": "anon 5\n"}, None, "memory.stat has no inactive_file"),
+        ({}, {"rss": 0}, None),
+        (None, None, "it has stopped meanwhile"),
+    ],
+)
+def test_the_memory_of_a_unit_is_read_or_why_it_isnt_is_said(
+    tmp_path: Path, files: dict[str, str] | None, readings: dict[str, int] | None, trouble: str | None
+) -> None:
+    directory = tmp_path / "a.service"
+    if files is not None:
+        directory.mkdir()
+        for name, text in files.items():
+            (directory / name).write_text(text)
+    found = _with_readings(Subject("a.service", 1, Metric.UNRECLAIMABLE), directory)
+    assert (found.trouble, found.readings == {}) == (trouble, readings is None)
+    assert (readings or {}).items() <= found.readings.items()

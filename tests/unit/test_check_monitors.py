@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ from hypothesis import strategies as st
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.facts import OtherMonitor
-from memmon_systemd.check.patience import Patience
 from memmon_systemd.check.read_monitors import MonitorReader, RunningMonitor, settings_of
 from memmon_systemd.settings import Settings
 from tests.unit.trees import linux_only
@@ -80,14 +81,18 @@ def test_of_names_that_mean_something_else_nobody_is_asked() -> None:
     assert not other.monitors_process(b"myapp".startswith, ask)
 
 
-def fake_monitor(directory: Path, *options: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def fake_monitor(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with the command line of a monitor, which only sleeps."""
     script = directory / "memory-monitor"
     script.write_text("import time\nprint(flush=True)\ntime.sleep(600)\n")
-    process = subprocess.Popen((sys.executable, script, *options), stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
+    with subprocess.Popen((sys.executable, script, *options), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -98,9 +103,8 @@ def test_another_monitor_is_known_by_its_command_line(
     tmp_path: Path, options: tuple[str, ...], counts: bool
 ) -> None:
     with fake_monitor(tmp_path, "-m", "5", *options, "myapp.service") as process:
-        reader = MonitorReader(lambda: None, False, Patience())
+        reader = MonitorReader(lambda: None, False)
         found = reader.of("myapp.service", 0).known
-        process.kill()
     assert (OtherMonitor(process.pid, None) in found) is counts
 
 
@@ -109,8 +113,7 @@ def test_a_monitor_that_says_its_version_or_help_says_it_not_in_the_report(
     tmp_path: Path, word: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with fake_monitor(tmp_path, "-m", "5", word, "myapp.service") as process:
-        found = MonitorReader(lambda: None, False, Patience()).of("myapp.service", 0)
-        process.kill()
+        found = MonitorReader(lambda: None, False).of("myapp.service", 0)
     assert process.pid not in [monitor.pid for monitor in found.known]
     assert capfd.readouterr() == ("", "")
 

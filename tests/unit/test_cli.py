@@ -47,12 +47,24 @@ def run(arguments: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 USAGE = [
     # the size
-    ("-m 0 x", "'0' is no size above zero: use MiB (500), a suffix"),
+    ("-m 0 x", "'0' is not a size above zero: use MiB (500), a suffix"),
     ("-m -5 x", "'-5' is not a size: use MiB (500), a suffix"),
     ("-m 5X x", "'5X' is not a size: use MiB (500), a suffix"),
     ("-m '' x", "'' is not a size: use MiB (500), a suffix"),
-    ("-m 200% x", "'200%' is no usable share: use more than 0% and at most 100%"),
+    ("-m 200% x", "'200%' is not a usable share: use more than 0% and at most 100%"),
     ("x", "required: -m/--max-memory"),
+    ("-m 0.8 x", "'0.8' is less than 1 MiB: use 80% for a share, or a suffix (0.8G)"),
+    ("-m 500K x", "'500K' is less than 1 MiB: use at least 1M; without a suffix a number is MiB (500)"),
+    # a value in two words
+    ("-m 40 % x", "'%' is not a name: use no space in a share (-m 80%)"),
+    ("-m 40 MiB x", "-m: '40 MiB' is in two words: use '40MiB', or -- before a NAME"),
+    ("-m40 M x", "-m: '40 M' is in two words: use '40M', or -- before a NAME"),
+    ("--max-memory 1.5 G x", "--max-memory: '1.5 G' is in two words: use '1.5G', or -- before a NAME"),
+    ("-m 5 -i 2 s x", "-i: '2 s' is in two words: use '2s', or -- before a NAME"),
+    ("-m 5 -i2 s", "-i: '2 s' is in two words: use '2s', or -- before a NAME"),
+    ("-m 5 --for 1min 30s x", "--for: '1min 30s' is in two words: use '1min30s', or -- before a NAME"),
+    ("-m 5 --repeat=5 min x", "--repeat: '5 min' is in two words: use '5min', or -- before a NAME"),
+    ("-m 5 --growth 5 M x", "--growth: '5 M' is in two words: use '5M', or -- before a NAME"),
     # the other values
     ("-m 5 -i 0 x", "'0' is too short: use at least 10ms"),
     ("-m 5 --for 5x x", "'5x' is not a time: use seconds (2.5) or a time span"),
@@ -65,7 +77,7 @@ USAGE = [
     ("-m 5 --colour x", "unrecognized arguments: --colour"),
     # the name
     ("-m 5", "required: NAME"),
-    ("-m 5 ''", "'' is not a name: use a unit (myapp.service) or the first letters"),
+    ("-m 5 ''", "'' is not a name: use a unit (myapp.service) or a process-name prefix"),
     ("-m 5 /usr/bin/x", "'/usr/bin/x' is not a name: use one without a slash"),
     ("-m 5 'x\ny'", r"'x\ny' is not a name: use one without control characters"),
     ("-m 5 x.timer", "'x.timer' has no processes: name a .service"),
@@ -123,6 +135,7 @@ def test_without_a_service_manager_one_line_says_so(
             4,
             "send SIGUSR1 when memory is above 1.5 GiB; polling interval 500 ms",
         ),
+        (f"-m 500 -- G {NOBODY}", 4, "polling interval 2 s: G, "),
         (f"-m 500 -s SIGKILL {NOBODY}", 4, "warning: SIGKILL isn't graceful"),
         (f"-m 500 -s 9 {NOBODY}", 4, "warning: SIGKILL isn't graceful"),
     ],
@@ -174,3 +187,26 @@ def test_help_names_every_option_and_exit_status(tmp_path: Path) -> None:
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert run("--version", tmp_path).stdout == f"memory-monitor {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("MemoryError()", "not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)"),
+        ("ImportError('libffi.so.8: failed to map segment')", "libffi.so.8: failed to map segment"),
+        ("OSError(12, 'Cannot allocate memory', '/x')", "[Errno 12] Cannot allocate memory: '/x'"),
+    ],
+)
+def test_without_memory_to_start_one_line_says_so(error: str, words: str) -> None:
+    program = f"""if True:
+        import sys
+        from memmon_systemd import app, cli
+        def run(*_):
+            raise {error}
+        app.run = run
+        sys.exit(cli.main(["-m", "5", "x"]))"""
+    done = subprocess.run(
+        (sys.executable, "-c", program), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == f"memory-monitor: {words}\n"
+    assert done.returncode == 1

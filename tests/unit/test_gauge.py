@@ -65,6 +65,9 @@ class Process:
     def may_execute(self) -> bool:
         return self.is_young_fork
 
+    def age_s(self) -> float:
+        raise NotImplementedError
+
     def is_still(self, prefix: bytes) -> bool:
         raise NotImplementedError
 

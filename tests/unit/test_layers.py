@@ -14,7 +14,7 @@ LAYERS = (
     ("monitor",),
     ("processes",),
     ("units",),
-    ("names", "resident"),
+    ("names", "nearest", "resident"),
     ("sources",),
     ("arguments",),
     ("check",),

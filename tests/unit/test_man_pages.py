@@ -52,7 +52,7 @@ def test_the_page_lists_the_options_that_there_are() -> None:
 
 @pytest.mark.parametrize("names", ACTIONS)
 def test_an_option_takes_what_the_page_shows(names: str) -> None:
-    shown = re.search(r" \*([A-Z]+)\*$", OPTIONS[names].term)
+    shown = re.search(r" \*([A-Z/]+)\*$", OPTIONS[names].term)
     assert (shown and shown[1]) == ACTIONS[names].metavar
 
 
@@ -95,7 +95,7 @@ def test_the_page_lists_the_fields_of_the_journal_that_there_are() -> None:
 
 
 def test_the_settings_of_the_unit_and_their_defaults_are_those_of_its_file() -> None:
-    (line,) = re.findall(r"^Environment=(.*)$", UNIT_FILE, re.MULTILINE)
+    (line,) = re.findall(r"^Environment=(MAX_MEMORY=.*)$", UNIT_FILE, re.MULTILINE)
     in_file = dict(setting.split("=", 1) for setting in line.replace("%%", "%").split())
     on_page = {e.term.strip("*="): (e.default or "").strip("*") for e in entries(UNIT, "CONFIGURATION")}
     assert on_page == in_file | {"OPTIONS": "none"}

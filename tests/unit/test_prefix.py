@@ -1,3 +1,4 @@
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -237,6 +238,8 @@ def test_searches_that_fail_are_said_once_and_counted_when_one_works_again(
 ) -> None:
     class Finder:
         is_broken = True
+        unreadable = None
+        sees_all = True
 
         def find(self, now_s: float) -> list[int]:
             if self.is_broken:
@@ -255,3 +258,116 @@ def test_searches_that_fail_are_said_once_and_counted_when_one_works_again(
     count = int(last.rpartition("after ")[2].split()[0].replace(",", ""))
     assert last.endswith("searches failed")
     assert 600 <= count <= 1001
+
+
+def test_names_that_cant_be_read_are_said_at_the_first_the_10th_and_the_100th_time(
+    watch: Callable[..., Tree],
+) -> None:
+    class Finder:
+        unreadable = TimeoutError(110, "is locked", "/proc/123/cmdline")
+        sees_all = True
+
+        def find(self, now_s: float) -> list[int]:
+            return []
+
+    tree = watch("-m 20 -i 1", finder=lambda *_: Finder())
+    tree.advance(500)
+    first, tenth, hundredth = tree.log.having("the name of a process can't be read")
+    assert "'/proc/123/cmdline'); the others" in first
+    assert "); 10 times so far; the others" in tenth
+    assert "); 100 times so far; the others" in hundredth
+
+
+def test_a_pid_is_another_process_once_what_ran_the_monitor_has_ended(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    child = start_leaker(NAME, mib=40, ignore=True)
+    untouchable = {child.pid}
+    tree = watch("-m 20", ancestors=lambda: untouchable)
+    tree.advance(60)
+    assert len(tree.log.having("is skipped")) == 1
+    untouchable.clear()
+    tree.advance(60)
+    child.wait_for_signals("SIGTERM", 1, 10)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_a_process_that_cant_be_held_is_said_once_and_tried_again(
+    watch: Callable[..., Tree], start_leaker: StartLeaker, table: ProcessTable, number: int
+) -> None:
+    refused = [OSError(number, os.strerror(number), "pidfd_open(2)")]
+
+    def open_or_refuse(pid: int) -> object:
+        if refused:
+            raise refused[0]
+        return table.open(pid)
+
+    child = start_leaker(NAME, mib=40, ignore=True)
+    tree = watch("-m 20", open=open_or_refuse)
+    tree.advance(300)
+    why = f"(pidfd_open(2): {os.strerror(number)})"
+    assert tree.log.lines == [
+        f"warning: {NAME}: process {child.pid} can't be monitored {why}; retried at every search",
+        f"{NAME}: waiting: its processes can't be monitored {why}",
+    ]
+    refused.clear()
+    tree.advance(60)
+    child.wait_for_signals("SIGTERM", 1, 10)
+
+
+def test_what_cant_be_told_from_another_process_isnt_signalled_and_looked_at_once_an_interval(
+    watch: Callable[..., Tree], start_leaker: StartLeaker, table: ProcessTable
+) -> None:
+    broken = [True]
+
+    def opened(pid: int) -> object:
+        process = table.open(pid)
+
+        class Doubtful:
+            """The same, but who it is can't be read while `broken`."""
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(process, name)
+
+            def is_still(self, prefix: bytes) -> bool:
+                if broken:
+                    raise OSError(5, "Input/output error")
+                return process.is_still(prefix)
+
+        return Doubtful()
+
+    child = start_leaker(NAME, mib=40, ignore=True)
+    tree = watch("-m 20 -i 1", open=opened)
+    tree.advance(50)
+    (line,) = tree.log.having("not signalled")
+    assert line.endswith("can't tell if it is still the same process ([Errno 5] Input/output error)")
+    assert len(tree.poller.waits_s) < 110
+    broken.clear()
+    tree.advance(1)
+    child.wait_for_signals("SIGTERM", 1, 10)
+    broken.append(True)
+    tree.advance(5)
+    assert not [line for line in tree.log.lines if "continuing" in line]
+
+
+def test_of_processes_whose_memory_cant_be_read_the_first_is_worth_a_line(
+    watch: Callable[..., Tree], start_leaker: StartLeaker, table: ProcessTable
+) -> None:
+    def opened(pid: int) -> object:
+        process = table.open(pid)
+
+        class Unreadable:
+            def __getattr__(self, name: str) -> object:
+                return getattr(process, name)
+
+            def rss_bytes(self) -> int:
+                raise OSError(5, "Input/output error")
+
+        return Unreadable()
+
+    for _ in range(5):
+        start_leaker(NAME)
+    tree = watch("-m 20", open=opened)
+    tree.advance(20)
+    assert len(tree.log.having("its memory can't be read")) == 1
+    assert [target.unreadable > 5 for target in tree.targets] == [True] * 5

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,3 +132,12 @@ def test_this_process_and_all_above_it_are_never_to_be_signalled(table: ProcessT
     with subprocess.Popen(["sleep", "60"]) as child:
         assert child.pid not in table.ancestors()
         child.kill()
+
+
+def test_process_0_is_none_to_be_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS psutil lists the kernel as that; to kill(2) it is the whole process group of the caller."""
+    kernel, other = (
+        SimpleNamespace(pid=pid, info={"name": "kernel_task", "status": "running"}) for pid in (0, 7)
+    )
+    monkeypatch.setattr("psutil.process_iter", lambda _: [kernel, other])
+    assert by_psutil().finder(b"kernel", 2.0).find(0.0) == [7]

@@ -13,12 +13,12 @@ from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
-from memmon_systemd.monitor.policy import State
+from memmon_systemd.monitor.policy import Activity, State
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.source import Context
-from memmon_systemd.monitor.target import Outcome, Target, TargetList
+from memmon_systemd.monitor.target import UNBOUNDED, Outcome, Presence, Target, TargetList
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.settings import Metric, Settings
 from memmon_systemd.sources import Sources
@@ -35,9 +35,12 @@ class FixedGauge(Gauge):
         return self.usage_bytes
 
 
+RUNNING = (Presence(Activity.RUNNING, None), UNBOUNDED, 0.0)
+
+
 class AppTarget(Target):
-    def is_same(self) -> bool:
-        return True
+    def presence(self, now_s: float) -> Presence:
+        return Presence(Activity.RUNNING, None)
 
     def request(self, now_s: float) -> Outcome:
         return DONE
@@ -52,7 +55,7 @@ def app(state: State, usage_mib: int, unit: str | None = "app.service", options:
     gauge = FixedGauge(Metric.UNRECLAIMABLE, schedule_for(500 * MIB, 2.0, None))
     gauge.usage_bytes = usage_mib * MIB
     target.begin(gauge, 0.0)
-    target.enter(state, 0.0)
+    target.state = state
     return target
 
 
@@ -93,7 +96,7 @@ OF_A_STATE: list[tuple[Callable[[Report], None], str]] = [
      "app.service: over: unreclaimable 501 MiB is above 500 MiB; signalled if it stays above for 5 s"),
     (lambda r: r.over(app(State.OVER, 501, options="--for 5 --restart")),
      "app.service: over: unreclaimable 501 MiB is above 500 MiB; restarted if it stays above for 5 s"),
-    (lambda r: r.requested(app(State.SIGNALLED, 501), DONE),
+    (lambda r: r.requested(app(State.SIGNALLED, 501), DONE, *RUNNING),
      "app.service: signalled: unreclaimable 501 MiB is above 500 MiB: sent SIGTERM to the main process"
      " (KillUnit)"),
     (lambda r: r.request_failed(app(State.OVER, 501), NOT_DONE),
@@ -122,7 +125,7 @@ def test_a_change_of_state_is_one_line_and_news_for_the_status(
 
 
 def test_the_journal_gets_the_numbers_as_fields(said: Said) -> None:
-    said.report.requested(app(State.SIGNALLED, 501), DONE)
+    said.report.requested(app(State.SIGNALLED, 501), DONE, *RUNNING)
     assert said.log.fields == [
         {
             "MESSAGE_ID": Event.REQUESTED.value.message_id,
@@ -132,6 +135,7 @@ def test_the_journal_gets_the_numbers_as_fields(said: Said) -> None:
             "MEMORY_MONITOR_LIMIT": str(500 * MIB),
             "MEMORY_MONITOR_METRIC": "unreclaimable",
             "MEMORY_MONITOR_SIGNAL": "SIGTERM",
+            "MEMORY_MONITOR_REQUEST": "1",
             "OBJECT_SYSTEMD_UNIT": "app.service",
             "MEMORY_MONITOR_UNIT": "app.service",
             "MEMORY_MONITOR_STATE": "signalled",
@@ -154,9 +158,9 @@ def test_every_kind_of_event_has_an_id_of_its_own() -> None:
     ("arguments", "line"),
     [
         ("-m 500 a.service",
-         "send SIGTERM when memory is above 500 MiB; polling interval 2 s: a.service"),
+         "send its stop signal when memory is above 500 MiB; polling interval 2 s: a.service"),
         ("-m 80% -i 500ms --for 1min a b",
-         "send SIGTERM when memory is above 80% for 1 min; polling interval 500 ms: a, b"),
+         "send its stop signal when memory is above 80% for 1 min; polling interval 500 ms: a, b"),
         ("-m 1.5G -s RTMIN+3 --metric anon -n a",
          "would send SIGRTMIN+3 when anon is above 1.5 GiB; polling interval 2 s: a"),
         ("-m 500 --restart a", "restart it when memory is above 500 MiB; polling interval 2 s: a"),
@@ -184,7 +188,7 @@ def test_quiet_leaves_requests_and_errors_and_verbose_adds_the_readings(
     report = said.to(is_quiet=settings.verbosity < 0)
     report.started("1.2.3", settings)
     report.began(app(State.OK, 400))
-    report.requested(app(State.SIGNALLED, 501), DONE)
+    report.requested(app(State.SIGNALLED, 501), DONE, *RUNNING)
     report.request_failed(app(State.OVER, 501), NOT_DONE)
     report.recovered(app(State.OK, 400))
     report.warn.not_locked("something")

@@ -81,7 +81,8 @@ def refusal(parse: Callable[[str], object], text: str) -> str:
 )
 def test_a_size_is_read_as_the_manual_says(text: str, size_bytes: int) -> None:
     assert parse_size(text) == size_bytes
-    assert parse_threshold(text) == Size(size_bytes)
+    if size_bytes >= MIB:
+        assert parse_threshold(text) == Size(size_bytes)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,28 @@ def test_what_is_no_size_is_refused_with_what_works(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0.0", "0G", "0.5B", "0.0000000001"])
 def test_a_size_of_nothing_is_refused(text: str) -> None:
-    assert "is no size above zero: use" in refusal(parse_size, text)
+    assert "is not a size above zero: use" in refusal(parse_size, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("0.8", "80% for a share, or a suffix (0.8G)"),
+        (" 0.855 ", "85.5% for a share, or a suffix (0.855G)"),
+        ("0.999999", "99.9999% for a share, or a suffix (0.999999G)"),
+        ("500K", "at least 1M; without a suffix a number is MiB (500)"),
+        ("1023.9KiB", "at least 1M; without a suffix a number is MiB (500)"),
+        ("1048575B", "at least 1M; without a suffix a number is MiB (500)"),
+        ("0.0009G", "at least 1M; without a suffix a number is MiB (500)"),
+    ],
+)
+def test_a_threshold_below_1_mib_is_refused_with_what_was_probably_meant(text: str, meant: str) -> None:
+    assert refusal(parse_threshold, text) == f"'{text}' is less than 1 MiB: use {meant}"
+
+
+@pytest.mark.parametrize("text", ["1", "1.0", "1024K", "1048576B", "0.5G", "0.001%"])
+def test_a_threshold_of_1_mib_or_a_small_share_is_one(text: str) -> None:
+    assert parse_threshold(text).threshold_bytes(1 << 60) >= MIB
 
 
 @pytest.mark.parametrize("text", ["8388608T", "9223372036854775808B", "9" * 40])
@@ -146,7 +168,7 @@ def test_a_share_is_read_in_percent(text: str, percent: float) -> None:
 @pytest.mark.parametrize("text", ["0%", "0.00%", "200%", "100.1%", "9999999999%"])
 def test_a_share_of_nothing_or_of_more_than_all_is_refused(text: str) -> None:
     assert refusal(parse_threshold, text) == (
-        f"'{text}' is no usable share: use more than 0% and at most 100%"
+        f"'{text}' is not a usable share: use more than 0% and at most 100%"
     )
 
 
@@ -410,8 +432,8 @@ def test_a_name_is_taken_as_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "use a unit (myapp.service) or the first letters of a process name"),
-        (" ", "use a unit (myapp.service) or the first letters of a process name"),
+        ("", "use a unit (myapp.service) or a process-name prefix"),
+        (" ", "use a unit (myapp.service) or a process-name prefix"),
         ("/usr/bin/myapp", "without a slash"),
         ("a/b", "without a slash"),
         ("my\napp", "without control characters"),
@@ -513,13 +535,13 @@ def test_the_words_of_the_command_line_are_the_words_of_the_log() -> None:
     assert [str(whom) for whom in KillWhom] == ["main", "control", "all"]
 
 
-def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_sigterm() -> None:
+def test_with_nothing_but_a_name_and_a_threshold_it_looks_every_2_s_and_sends_the_units_own_signal() -> None:
     settings = Settings(("myapp",), TargetSettings(Size(500 * MIB)))
     asked = settings.target
-    assert (asked.interval_s, asked.signal_number) == (2.0, signal.SIGTERM)
+    assert (asked.interval_s, asked.signal_number) == (2.0, None)
     assert (asked.for_s, asked.repeat_s, asked.growth_bytes_per_s) == (0.0, None, None)
     assert (asked.metric, asked.kill_whom, settings.name_kind) == (None, None, NameKind.AUTO)
-    flags = (asked.swap, asked.restart, asked.dry_run, settings.user, settings.once, settings.until_stopped)
+    flags = (asked.swap, asked.dry_run, settings.user, settings.once, settings.until_stopped)
     assert not any(flags)
     assert settings.verbosity == 0
 

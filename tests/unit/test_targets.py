@@ -1,5 +1,6 @@
 import errno
 import shlex
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from memmon_systemd.sources import Machine, Sources
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.owner import OwnerSource
 from memmon_systemd.units.watch import UnitWatch
+from tests.process.leaker import Leaker
 from tests.unit.trees import StandInMachine, Tree, linux_only
 
 pytestmark = linux_only
@@ -73,6 +75,44 @@ def test_a_name_stands_for_a_unit_or_for_processes(
         "broken.service": "bad-setting",
     }
     assert resolved.lines() == [line]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--user zzap", "zzap: waiting: there is no process of that name"
+         "; no unit zzap.service; did you mean zzapp.service?"),
+        ("--user zzap-nothing-like-it", "zzap-nothing-like-it: waiting: there is no process of that name"),
+        ("--as process zzap", "zzap: waiting: there is no process of that name"),
+        ("zzap.service", f"zzap.service: waiting: {NO_SUCH}; did you mean zzapp.service?"),
+        ("zzap.slice", f"zzap.slice: waiting: {NO_SUCH}"),
+        ("--as unit zzap", f"zzap.service: waiting: {NO_SUCH}; did you mean zzapp.service?"),
+    ],
+)  # fmt: skip
+def test_the_unit_that_may_have_been_meant_is_named(
+    resolve: Callable[[str], Resolved], arguments: str, line: str
+) -> None:
+    resolved = resolve(arguments)
+    resolved.tree.manager.units = ("zzapp.service", "zzapp@.service", "zzapq@.service", "other.service")
+    resolved.tree.manager.load_states = dict.fromkeys(("zzap.service", "zzap.slice"), "not-found")
+    resolved.tree.manager.load_states["zzap-nothing-like-it.service"] = "not-found"
+    assert resolved.lines() == [line]
+    assert "difflib" not in sys.modules
+
+
+def test_processes_that_a_prefix_matches_are_named_with_the_unit_that_may_have_been_meant(
+    resolve: Callable[[str], Resolved], start_leaker: Callable[..., Leaker]
+) -> None:
+    for name in ("zzapp", "zzapp-billing"):
+        start_leaker(name)
+    resolved = resolve("--user zzap")
+    resolved.tree.manager.units = ("zzapp.service",)
+    resolved.tree.manager.load_states = {"zzap.service": "not-found"}
+    warning, *began = resolved.lines()
+    assert warning == (
+        "warning: zzap: processes zzapp, zzapp-billing; no unit zzap.service; did you mean zzapp.service?"
+    )
+    assert len(began) == 1
 
 
 @pytest.mark.parametrize("pattern", ["worker@*", "worker@*.service", "worker@[12].service"])

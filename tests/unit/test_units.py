@@ -10,28 +10,15 @@ import pytest
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.policy import State
-from memmon_systemd.processes.table import by_proc
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.units.owner import OwnerSource
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.watch import untouchable_units
 from tests.process.leaker import Leaker
-from tests.unit.trees import MIB, NO_PROCESS, Tree, linux_only, use
+from tests.unit.trees import MIB, NO_PROCESS, Tree, linux_only, restart, use
 
 pytestmark = linux_only
 Start = Callable[..., Tree]
 StartLeaker = Callable[..., Leaker]
-
-
-def restart(tree: Tree, directory: Path, mib: float) -> None:
-    """As systemd does it: the same path, and a new cgroup with an inode of its own."""
-    kept = os.open(directory, os.O_RDONLY)  # so that the inode isn't given out again
-    try:
-        shutil.rmtree(directory)
-        tree.make(directory.name, mib, str(directory.parent.relative_to(tree.top)))
-    finally:
-        os.close(kept)
-    tree.manager.start_again(directory.name)
 
 
 def test_a_unit_that_starts_is_found_at_once_and_nobody_is_asked_while_nothing_happens(start: Start) -> None:
@@ -65,9 +52,10 @@ def test_a_unit_that_restarted_is_found_again_and_starts_afresh(start: Start) ->
     restart(tree, app, 50)
     tree.advance(10)
     assert len(tree.asked) == 2
-    assert tree.log.lines[-2:] == [
+    assert tree.log.lines[-3:] == [
         "app.service: waiting: it stopped",
         "app.service: ok: unreclaimable 50 MiB of 100 MiB",
+        "app.service: ended after 10 s and active again after 10 s",
     ]
 
 
@@ -115,32 +103,6 @@ def test_what_the_monitor_runs_in_is_left_out_with_one_warning(
     skipped = [line.split()[1] for line in tree.log.having("is skipped")]
     assert sorted(skipped) == ["init.scope", "memory-monitor@app.service", "system.slice"]
     assert "-.slice" in untouchable_units((1, 77), "/")
-
-
-def test_the_owner_of_a_process_is_monitored_over_its_restarts(
-    start: Start, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child = start_leaker("memmon-owned")
-    groups = {child.pid: "/system.slice/app.service"}
-    monkeypatch.setattr(cgroup, "control_group_of", groups.get)
-    tree = start("-m 100 --as owner memmon-owned", names=())
-    owner = OwnerSource("memmon-owned", 2.0, by_proc(), tree.units, tree.context)
-    tree.monitor = tree.monitor_of([owner, tree.units])
-    app = tree.make("app.service", 101)
-    tree.advance(2)
-    assert tree.asked == ["kill app.service main 15"]
-    stranger = start_leaker("memmon-owned-2")
-    tree.advance(4)
-    assert tree.log.having("belongs to no unit") == [
-        f"warning: memmon-owned-2[{stranger.pid}] belongs to no unit"
-    ]
-    child.kill()
-    groups[start_leaker("memmon-owned").pid] = "/system.slice/app.service"
-    restart(tree, app, 101)
-    tree.advance(4)
-    assert tree.asked == ["kill app.service main 15"] * 2
-    tree.advance(10)
-    assert tree.log.having("waiting: it stopped") == ["app.service: waiting: it stopped"]
 
 
 @pytest.mark.parametrize("restarts", [0, 2])

@@ -9,8 +9,8 @@ import pytest
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.systemd.errors import BusError
-from tests.unit.test_units import no_descriptor_left, restart
-from tests.unit.trees import MIB, Tree, linux_only, use
+from tests.unit.test_units import no_descriptor_left
+from tests.unit.trees import MIB, Tree, linux_only, restart, use
 
 pytestmark = linux_only
 Start = Callable[..., Tree]
@@ -153,13 +153,16 @@ def test_what_is_left_of_a_stopped_unit_is_nothing_to_restart(start: Start, acti
     tree.make("app.service", 101)
     tree.advance(30)
     assert tree.asked == []
-    (failed,) = tree.log.having("not restarted")
-    assert failed.endswith(f"it is {active_state}, and processes of it are left: nothing to restart")
+    (held,) = tree.log.having("held: ")
+    assert held.endswith("it has stopped, and what is left of it isn't signalled")
 
 
 def test_a_oneshot_at_work_has_a_start_job_and_is_restarted(start: Start) -> None:
     tree = start("-m 100 --restart app.service")
-    tree.manager.usual = replace(tree.manager.usual, active_state="activating", job_id=7)
+    tree.manager.usual = replace(
+        tree.manager.usual, active_state="activating", sub_state="start", job_id=7
+    )
+    tree.manager.oneshots.add("app.service")
     tree.make("app.service", 101)
     tree.advance(1)
     assert tree.asked == ["restart app.service"]

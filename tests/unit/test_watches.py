@@ -11,8 +11,8 @@ import pytest
 from memmon_systemd.linux.libc import Libc
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR
 from memmon_systemd.units.slice_watch import SliceWatch
-from tests.unit.test_units import no_descriptor_left, restart
-from tests.unit.trees import MIB, Tree, linux_only
+from tests.unit.test_units import no_descriptor_left
+from tests.unit.trees import MIB, Tree, linux_only, restart
 
 pytestmark = linux_only
 Start = Callable[..., Tree]

@@ -7,6 +7,8 @@ manager there is no more than its answers.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,9 @@ from memmon_systemd.settings import Settings
 from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.manager import Manager, Unit, UnitState
 from memmon_systemd.systemd.restart_rules import RestartRules
+from memmon_systemd.units.aftermath import Aftermath
+from memmon_systemd.units.ledger import Ledger
+from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.target import UnitContext, UnitTarget
@@ -130,11 +135,19 @@ class StandInManager(Manager):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.usual = UnitState(b"first", NO_PROCESS, had_main=True)
+        self.usual = UnitState(b"first", NO_PROCESS, True, "active", "running")
         self.states: dict[str, UnitState] = {}
+        self.results: dict[str, str] = {}
+        self.oneshots: set[str] = set()
+        self.stop_signals: dict[str, int] = {}
+        self.main_pids: dict[str, int] = {}
+        self.users: dict[str, int] = {}
+        """Of the services of the processes that `--as owner` finds."""
         self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
+        self.units: tuple[str, ...] = ()
+        """What it lists."""
         self.stopped: set[str] = set()
         self.starting: set[str] = set()
         """Units that a job is about to start."""
@@ -155,6 +168,15 @@ class StandInManager(Manager):
             raise self.failure
         return name, self.load_states.get(name, "loaded")
 
+    def list_units(self, pattern: str) -> list[tuple[str, str]]:
+        assert pattern == "*"
+        if self.failure:
+            raise self.failure
+        return [(name, "loaded") for name in self.units]
+
+    def unit_path(self) -> list[str]:
+        return []
+
     def state(self, unit: Unit) -> UnitState:
         self.questions += 1
         if self.on_question:
@@ -162,6 +184,43 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return self.states.get(unit.name, self.usual)
+
+    def timeout_start_s(self, unit: Unit) -> float | None:
+        return 90.0
+
+    def result(self, unit: Unit) -> str | None:
+        return self.results.get(unit.name, "success")
+
+    def is_oneshot(self, unit: Unit) -> bool:
+        return unit.name in self.oneshots
+
+    def stop_signal(self, unit: Unit) -> int | None:
+        return self.stop_signals.get(unit.name, int(signal.SIGTERM))
+
+    def down_or_on_the_way(self, glob: str) -> frozenset[str]:
+        if self.failure:
+            raise self.failure
+        down = ("activating", "deactivating", "reloading", "failed")
+        return frozenset(
+            name
+            for name, state in self.states.items()
+            if fnmatchcase(name, glob) and state.active_state in down
+        )
+
+    def reload(self, unit: Unit) -> None:
+        self._do(f"reload {unit.name}")
+
+    def identity(self, unit: Unit) -> UnitState:
+        return self.state(unit)
+
+    def main_pid(self, service: Unit) -> int:
+        if self.failure:
+            raise self.failure
+        self.questions += 1
+        return self.main_pids.get(service.name, 0)
+
+    def service_user(self, service: Unit) -> int | None:
+        return self.users.get(service.name)
 
     def timeout_stop_s(self, unit: Unit) -> float | None:
         if self.failure:
@@ -249,11 +308,19 @@ class Tree:
         self.watch = SliceWatch(Libc(), top, top)
         signaller = Signaller(self.manager, by_proc())
         self.hierarchy = Hierarchy(top, memory)
+        asked, ledger = self.settings.target, Ledger()
         self.units = UnitWatch(
-            UnitContext(self.manager, self.hierarchy, signaller, self.context),
-            self.settings.target,
+            UnitContext(
+                self.manager,
+                self.hierarchy,
+                signaller,
+                ledger,
+                Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
+                Aftermath(self.manager, ledger, self.context.report, asked.action),
+                self.context,
+            ),
+            asked,
             self.watch,
-            "/",
             untouchable_units(untouchable_pids, "/"),
             until_stopped=self.settings.until_stopped,
         )
@@ -305,3 +372,14 @@ class Tree:
             target.lost(self.clock.now_s)
         if self.watch.descriptor != NO_DESCRIPTOR:
             os.close(self.watch.descriptor)
+
+
+def restart(tree: Tree, directory: Path, mib: float) -> None:
+    """As systemd does it: the same path, and a new cgroup with an inode of its own."""
+    kept = os.open(directory, os.O_RDONLY)  # so that the inode isn't given out again
+    try:
+        shutil.rmtree(directory)
+        tree.make(directory.name, mib, str(directory.parent.relative_to(tree.top)))
+    finally:
+        os.close(kept)
+    tree.manager.start_again(directory.name)

@@ -3,7 +3,8 @@
     python3 -IS leaky.py DIRECTORY [ORDER...]
 
 DIRECTORY/orders is the FIFO; the orders on the command line are obeyed at each start. Each line of
-DIRECTORY/said is the monotonic time in seconds, the PID, and what was done or which signal came.
+DIRECTORY/said is the monotonic time in seconds, the PID, and what was done or which signal came. In a unit
+with Type=notify it is ready once it has started.
 
     grow MIB    take this much more memory and touch it
     free        give all of that back
@@ -19,6 +20,7 @@ import mmap
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +44,9 @@ class Service:
         for name, number in NAMES.items():
             signal.signal(number, lambda *_, name=name: self.signalled(name))
         self.say("started")
+        if "NOTIFY_SOCKET" in os.environ:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 
     def say(self, what: str) -> None:
         """Writes a line, whole or not at all."""

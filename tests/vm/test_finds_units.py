@@ -2,6 +2,9 @@
 
 import os
 import re
+import shlex
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -72,7 +75,7 @@ def test_processes_are_found_by_the_first_letters_of_their_name() -> None:
         assert "SIGUSR1" not in first.said
         first.tell("grow 40")
         first.wait_for("SIGUSR1")
-        monitor.wait_for(r"^mm-named-one\[\d+\]: signalled: rss .* MiB is above 30 MiB: sent SIGUSR1$")
+        monitor.wait_for(r"^mm-named-one\[\d+\]: signalled: rss .* MiB is above 30 MiB.*: sent SIGUSR1$")
 
 
 def test_the_unit_that_owns_such_a_process_is_monitored() -> None:
@@ -90,6 +93,49 @@ def test_the_unit_that_owns_such_a_process_is_monitored() -> None:
             another.wait_for("SIGUSR1")
 
 
+def in_shell(unit: str, job: Leaky, before: str = "", *properties: str) -> None:
+    """A unit whose main process is a shell, and whose other one is the job with these words before it."""
+    command = shlex.join(job.command("name mm-in-shell", "grow 40"))
+    given = [f"--property={line}" for line in properties]
+    systemd_run = ("systemd-run", "--quiet", "--collect", f"--unit={unit}", *given)
+    if unit.endswith(".scope"):
+        run(*systemd_run, "--scope", "sh", "-c", f"{before} {command} >/dev/null 2>&1 </dev/null &")
+    else:
+        run(*systemd_run, "sh", "-c", f"{before} {command} & wait")
+    job.wait_for("grow 40")
+
+
+def test_what_users_run_in_a_service_or_a_session_makes_it_no_target() -> None:
+    as_user = "setpriv --reuid=1000 --regid=1000 --clear-groups"
+    jobs = {unit: Leaky(unit) for unit in ("like-cron.service", "session-99.scope", "own-user.service")}
+    in_shell("like-cron.service", jobs["like-cron.service"], as_user)
+    in_shell("session-99.scope", jobs["session-99.scope"])
+    # That a whole service is of one user is another thing.
+    in_shell("own-user.service", jobs["own-user.service"], "", "User=tester")
+    with Monitor("-m", "30", "-i", "1", "-s", "USR1", "--as", "owner", "mm-in-shell") as monitor:
+        monitor.wait_for(r"own-user\.service: signalled: .*to the main process \(KillUnit\)$")
+        monitor.wait_for(r"like-cron\.service is not monitored, though mm-in-shell\[\d+\] runs in it")
+        monitor.wait_for(r"session-99\.scope is not monitored, though mm-in-shell\[\d+\] runs in it")
+        assert not monitor.lines_with(r"^(like-cron|session-99)\.\w+: ")
+    for unit in jobs:
+        subprocess.run(("systemctl", "stop", unit), capture_output=True, check=False)
+    assert "SIGUSR1" not in jobs["like-cron.service"].said + jobs["session-99.scope"].said
+
+
+def test_a_unit_is_a_target_only_while_it_owns_such_a_process() -> None:
+    with (
+        Service("let-go.service", "name mm-let-go") as service,
+        Monitor("-m", "30", "-i", "1", "-s", "USR1", "--as", "owner", "mm-let-go") as monitor,
+    ):
+        monitor.wait_for(r"^let-go\.service: ok: ")
+        service.tell("name another")
+        monitor.wait_for(r"^let-go\.service: no longer monitored: ")
+        service.tell("grow 40")
+        service.tell("name mm-let-go")  # Found within 30 s.
+        service.wait_for("SIGUSR1")
+        assert len(monitor.lines_with("signalled")) >= 1
+
+
 def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
     environment = {"XDG_RUNTIME_DIR": "/run/user/1000"}
     as_tester = ("runuser", "-u", "tester", "--", "env", *(f"{k}={v}" for k, v in environment.items()))
@@ -103,3 +149,16 @@ def test_units_of_a_users_manager_are_monitored_by_that_user() -> None:
         run(*as_tester, "systemctl", "--user", "stop", "my-own.service")
         monitor.wait_for(r"^my-own\.service: waiting: it stopped$")
     assert not re.search("Traceback", monitor.log)
+
+
+def test_a_name_that_matches_nothing_is_logged_with_the_unit_that_may_have_been_meant() -> None:
+    for name in ("dbsu", "dbsu.service"):
+        begun_s = time.monotonic()
+        done = subprocess.run(
+            ("memory-monitor", "--once", "-m", "500", name), capture_output=True, text=True, check=False
+        )
+        print(f"{name}: {time.monotonic() - begun_s:.1f} s")
+        waiting = done.stderr.splitlines()[-1]
+        assert waiting.startswith(f"{name}: waiting: there is no ")
+        assert waiting.endswith("; did you mean dbus.service?")
+        assert done.returncode == 4

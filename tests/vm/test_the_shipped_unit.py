@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from kit import MIB, Service, eventually, journal, messages, properties_of, property_of, run, silent_bus
-from shipped import Monitored, Shipped, exposure_of, start
+from shipped import CONFIGURATION, Monitored, Shipped, exposure_of, start
 
 RESTARTS_IN_A_ROW = 20
 MONITOR = Shipped("shipped")
@@ -133,6 +133,19 @@ def test_sigterm_ends_it_at_once_with_status_0() -> None:
     assert took_s < 2.0
 
 
+def test_sighup_is_no_clean_end_and_systemd_starts_it_again_with_new_settings() -> None:
+    monitor = Shipped("hung-up", "MAX_MEMORY=20\n")
+    with Service("hung-up.service"):
+        start(monitor)
+        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 20 MiB$")
+        Shipped("hung-up", "MAX_MEMORY=25\n")
+        os.kill(monitor.pid, signal.SIGHUP)
+        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 25 MiB$")
+        assert monitor.lines_with("^memory-monitor: ended by SIGHUP$")
+        assert monitor.process["NRestarts"] == "1"
+    monitor.wait_until_ended()
+
+
 def test_the_bus_silent_it_signals_another_users_process_and_ends_in_time() -> None:
     monitor = Shipped("unheard")
     with Service("unheard.service", "ignore", properties=("MemoryMax=40M", "User=tester")) as service:
@@ -162,7 +175,7 @@ def test_its_file_changes_threshold_signal_and_options() -> None:
     with Service("filed.service", "grow 20") as service:
         start(monitor)
         service.wait_for("SIGUSR1", 2)
-        signalled = re.compile(r"filed\.service: signalled: current .* is above 20 MiB: sent SIGUSR1")
+        signalled = re.compile(r"filed\.service: signalled: current .* is above 20 MiB.*: sent SIGUSR1")
         assert [line for line in messages("filed.service") if signalled.match(line)]
     monitor.wait_until_ended()
 
@@ -230,6 +243,37 @@ def test_names_with_a_dash_an_instance_or_an_escape_are_taken_as_they_are() -> N
         monitor.wait_until_ended()
         asked = rf"^{re.escape(service.unit)}: signalled: .*\(KillUnit\)$"
         assert [line for line in messages(service.unit) if re.search(asked, line)]
+
+
+def test_an_instance_that_begins_with_a_dash_is_no_option() -> None:
+    monitor = Shipped("-i", drop_in="[Service]\nEnvironment=MAX_MEMORY=30\n")
+    service = ("systemd-run", "--quiet", "--collect", "--unit=-i.service", "sleep", "1h")
+    run(*service)
+    run("systemctl", "start", "--", monitor.unit)
+    assert monitor.wait_for(r"^-i\.service: ok: .* of 30 MiB$")
+    run("systemctl", "stop", "--", "-i.service")
+    monitor.wait_until_ended()
+
+
+def test_the_settings_of_a_name_with_backslashes_are_in_a_file_without_them() -> None:
+    name, plain = r"my\x2dapp@a-b", "myx2dapp@a-b"
+    with Service(f"{name}.service", restart=True):
+        Shipped(plain, "MAX_MEMORY=123\n")  # For its file.
+        read = Shipped(name)
+        start(read)
+        assert read.wait_for(rf"^{re.escape(name)}\.service: ok: .* of 123 MiB$")
+        assert not read.lines_with("isn't read")
+        run("systemctl", "stop", read.unit)
+        settings = CONFIGURATION / f"{plain}.conf"
+        settings.rename(CONFIGURATION / f"{name}.conf")
+        start(read)
+        warning = read.wait_for("isn't read")
+        assert warning == (
+            rf"warning: {CONFIGURATION}/{name}.conf isn't read: systemd takes a backslash in EnvironmentFile="
+            rf" for an escape; rename it to {settings}"
+        )
+        (CONFIGURATION / f"{name}.conf").unlink()
+    read.wait_until_ended()
 
 
 def test_the_watchdog_is_fed_while_it_works_and_restarts_it_when_it_hangs() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memmon_systemd.check.nearest import nearest
+from memmon_systemd.nearest import nearest
 
 UNITS = ("shop.service", "shop-frontend.service", "redis-server.service", "MySQL.service", "shop.slice",
          "worker@1.service", "ssh.service", "ssh.socket")  # fmt: skip

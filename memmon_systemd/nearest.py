@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.linux import cgroup
+
+if TYPE_CHECKING:
+    from memmon_systemd.systemd.manager import Manager
 
 _MOST: Final = 3
 _CUTOFF: Final = 0.6
 _SHORTEST_BEGINNING: Final = 3
 """Too many names start with fewer letters."""
+
+
+def known_units(manager: Manager) -> set[str]:
+    """Every unit in memory, and those that systemd would find if asked to, but no templates; BusError.
+
+    By the directories that it searches: ListUnitFiles took more than a second on a slow machine.
+    """
+    names = {name for name, load_state in manager.list_units("*") if load_state != "not-found"}
+    for directory in manager.unit_path():
+        try:
+            names.update(os.listdir(directory))
+        except OSError:
+            continue  # Most of these directories don't exist, on most machines.
+    return {name for name in names if "@." not in name}
 
 
 def nearest(asked: str, units: Iterable[str], processes: Iterable[str]) -> tuple[str, ...]:

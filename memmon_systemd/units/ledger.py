@@ -1,0 +1,95 @@
+"""The requests to units over all their invocations: what is left of the budget, and what isn't back yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memmon_systemd.monitor.budget import Budget
+from memmon_systemd.monitor.target import Allowance
+from memmon_systemd.settings import UNIT_BUDGET, TargetSettings
+
+
+class Entry:
+    """What one unit was asked, in seconds of the monotonic clock."""
+
+    __slots__ = (
+        "asked_s",
+        "budget",
+        "ended_s",
+        "invocation_id",
+        "is_said",
+        "is_spent_said",
+        "oom_kills",
+        "result",
+    )
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.asked_s: float | None = None
+        """The first request of the invocation that isn't known to have been followed yet; None: none."""
+        self.invocation_id = b""
+        """Of that invocation."""
+        self.ended_s: float | None = None
+        """When its cgroup went."""
+        self.result: str | None = None
+        """systemd's Result of it, if that could be read in time."""
+        self.oom_kills = 0
+        self.is_said = False
+        """Whether it was said that it isn't back in time."""
+        self.is_spent_said = False
+        """Whether it was said that the budget is used up, since the last request."""
+
+    def settle(self) -> None:
+        """It is back, or won't come back."""
+        self.asked_s = self.ended_s = self.result = None
+        self.oom_kills = 0
+        self.is_said = False
+
+
+class Ledger:
+    """All units that were asked within their window, or aren't back."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def allowance(self, name: str, settings: TargetSettings, now_s: float) -> Allowance:
+        """What the budget of a unit leaves."""
+        entry = self._entries.get(name)
+        if entry is None:
+            rate = settings.budget or UNIT_BUDGET
+            return Allowance(True, 0, rate.count, rate.window_s, 0.0)
+        return entry.budget.allowance(now_s)
+
+    def note(self, name: str, invocation_id: bytes, settings: TargetSettings, now_s: float) -> None:
+        """The first request of an invocation was made."""
+        self._forget_old(now_s)
+        entry = self._entries.get(name)
+        if entry is None:
+            entry = self._entries[name] = Entry(Budget(settings.budget or UNIT_BUDGET))
+        entry.settle()
+        entry.budget.note(now_s)
+        entry.is_spent_said = False
+        entry.asked_s = now_s
+        entry.invocation_id = invocation_id
+
+    def is_spent_news(self, name: str) -> bool:
+        """Whether it wasn't said yet that the budget of a unit is used up; from now on it was."""
+        entry = self._entries.get(name)
+        if entry is None or entry.is_spent_said:
+            return False
+        entry.is_spent_said = True
+        return True
+
+    def pending(self, name: str) -> Entry | None:
+        """The entry of a unit that was asked and isn't known to be back."""
+        entry = self._entries.get(name)
+        return entry if entry is not None and entry.asked_s is not None else None
+
+    def all_pending(self) -> Iterator[tuple[str, Entry]]:
+        """Every such entry, by the unit's name."""
+        return ((name, entry) for name, entry in self._entries.items() if entry.asked_s is not None)
+
+    def _forget_old(self, now_s: float) -> None:
+        for name in [name for name, entry in self._entries.items() if entry.asked_s is None]:
+            if not self._entries[name].budget.made(now_s):
+                del self._entries[name]

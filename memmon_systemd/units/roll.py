@@ -1,0 +1,84 @@
+"""Not all at once: how many units of a NAME or a template may be down at a time (`--at-most`)."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from memmon_systemd.monitor.policy import Hold
+from memmon_systemd.monitor.target import Target, TargetList
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.units.ledger import Ledger
+
+
+class Rolls:
+    """The queues of units that wait for their turn.
+
+    Slots are held by units, not by time: one that was asked holds its slot until its new invocation is
+    active, and so does one that systemd says is starting, stopping or failed, whoever made it so. Who that is
+    comes in one answer, at most once in an interval for each group.
+    """
+
+    def __init__(self, manager: Manager, targets: TargetList, ledger: Ledger, interval_s: float) -> None:
+        self.globs: list[str] = []
+        """The NAMEs that are globs."""
+        self._manager = manager
+        self._targets = targets
+        self._ledger = ledger
+        self._interval_s = interval_s
+        self._down: dict[str, tuple[float, frozenset[str]]] = {}
+        """By group: until when the last answer holds, and who was down by it."""
+
+    def is_its_turn(self, target: Target, at_most: int, now_s: float) -> bool:
+        """Whether there is a free slot, and fewer of its queue are nearer than there are slots."""
+        group = self._group_of(target.name)
+        if group is None:
+            return True
+        taken = {name for name in self._taken(group, now_s) if name != target.name}
+        room = at_most - len(taken)
+        return room > 0 and self._nearer(target, group, room) < room
+
+    def _taken(self, group: str, now_s: float) -> set[str]:
+        asked = {name for name, _ in self._ledger.all_pending() if self._group_of(name) == group}
+        return asked | self._down_now(group, now_s)
+
+    def _down_now(self, group: str, now_s: float) -> frozenset[str]:
+        until_s, down = self._down.get(group, (0.0, frozenset()))
+        if now_s < until_s:
+            return down
+        try:
+            down = self._manager.down_or_on_the_way(group)
+        except BusError:
+            # Where systemd doesn't answer those that were asked hold their slots.
+            down = frozenset()
+        self._down[group] = (now_s + self._interval_s, down)
+        return down
+
+    def _nearer(self, target: Target, group: str, enough: int) -> int:
+        """How many that wait in the same queue are nearer to their thresholds, counted up to `enough`."""
+        share, found = _share(target), 0
+        other = self._targets.first
+        while other is not None and found < enough:
+            waits = other.episode is not None and other.episode.hold is Hold.AT_MOST
+            if (
+                waits
+                and other is not target
+                and _share(other) > share
+                and self._group_of(other.name) == group
+            ):
+                found += 1
+            other = other.next
+        return found
+
+    def _group_of(self, name: str) -> str | None:
+        """The glob that names a unit, or that of its template; None for one by itself."""
+        for glob in self.globs:
+            if fnmatchcase(name, glob):
+                return glob
+        prefix, at, instance = name.partition("@")
+        return f"{prefix}@*.{instance.rpartition('.')[2]}" if at else None
+
+
+def _share(target: Target) -> float:
+    gauge = target.gauge
+    return 0.0 if gauge is None else gauge.usage_bytes / max(gauge.schedule.threshold_bytes, 1)
