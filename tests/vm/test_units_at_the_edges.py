@@ -49,7 +49,6 @@ def test_what_systemd_gave_up_to_stop_is_not_asked_to_restart_again_and_again() 
         assert len(monitor.lines) == asked
         os.kill(left, signal.SIGKILL)
         monitor.wait_for("waiting: it stopped")
-        run("systemctl", "reset-failed", "given-up.service")
 
 
 def test_a_restart_that_takes_its_time_is_asked_for_once() -> None:
