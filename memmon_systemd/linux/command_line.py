@@ -11,6 +11,10 @@ _CMDLINE_BYTES: Final = 4096
 
 def read(pid: int, at_most_bytes: int) -> bytes:
     """The arguments of a process, each ended by a NUL; TimeoutError while its map is locked, OSError."""
+    text = slow_read.read(pid, f"/proc/{pid}/cmdline", at_most_bytes)
+    if text:
+        return text
+    # A kernel thread, or its first thread has ended.
     return slow_read.read(pid, f"{proc.memory_directory(pid)}/cmdline", at_most_bytes)
 
 

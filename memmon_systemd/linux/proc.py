@@ -211,9 +211,12 @@ def status_line(directory: str, key: bytes) -> bytes:
     return b""
 
 
-def swap_bytes(directory: str) -> int:
-    """What of a process is in swap, by `status` in a directory of /proc; 0 where the kernel has no swap."""
-    return kib_field(b":" + status_line(directory, b"\nVmSwap:"), b":")
+def swap_bytes(pid: int) -> int:
+    """What of a process is in swap (VmSwap in its status); OSError where there is none."""
+    swap = status_line(f"/proc/{pid}", b"\nVmSwap:")
+    if not swap:  # Its first thread has ended.
+        swap = status_line(memory_directory(pid), b"\nVmSwap:")
+    return kib_field(b":" + swap, b":")
 
 
 def kib_field(text: bytes, key: bytes) -> int:

@@ -26,10 +26,9 @@ MOST_FOR_ONE_USER: Final = 2
 _STACK_BYTES: Final = 128 * 1024
 """Locked as a whole; the default of 8 MiB would be, too."""
 LONGEST_WAIT_S: Final = 0.5
-"""smaps_rollup of a process of 100 GB takes about as long."""
 SHORTEST_WAIT_S: Final = 0.05
 _REFILL: Final = 0.1
-"""The part of the time that may be spent with waits in vain, but for the shortest ones."""
+"""The part of the time that may be spent with waits, but for the shortest ones."""
 
 
 class SlowReader:
@@ -42,18 +41,26 @@ class SlowReader:
         self._wait_s = LONGEST_WAIT_S
         self._refilled_s = 0.0
 
-    def read(self, pid: int, path: str, at_most_bytes: int) -> bytes:
-        """The beginning of a file of process `pid`; TimeoutError while its map is locked, OSError."""
+    def read(self, pid: int, path: str, at_most_bytes: int, *, takes_late: bool = False) -> bytes:
+        """The beginning of a file of process `pid`; TimeoutError while its map is locked, OSError.
+
+        Where `takes_late`, what the last call for this file didn't wait for will do.
+        """
+        if takes_late:
+            for thread in self._threads:
+                if thread.is_late_with(path):
+                    return thread.take()
         thread = self._free_thread(pid, path)
         begun_s = time.monotonic()
         refill_s = (begun_s - self._refilled_s) * _REFILL
         self._wait_s = min(self._wait_s + refill_s, LONGEST_WAIT_S)
         self._refilled_s = begun_s
-        if thread.read(path, at_most_bytes, max(self._wait_s, SHORTEST_WAIT_S)):
-            return thread.take()
+        is_done = thread.read(path, at_most_bytes, max(self._wait_s, SHORTEST_WAIT_S))
         self._wait_s = max(self._wait_s - (time.monotonic() - begun_s), 0.0)
-        thread.leave(pid)
-        raise _locked(path)
+        if not is_done:
+            thread.leave(pid)
+            raise _locked(path)
+        return thread.take()
 
     def _free_thread(self, pid: int, path: str) -> _Thread:
         """One that isn't left behind; TimeoutError where this process or its user occupies enough of them."""
@@ -80,14 +87,25 @@ class SlowReader:
 class _Thread:
     """A thread that reads one file at a time."""
 
-    __slots__ = ("_asked", "_at_most_bytes", "_done", "_error", "_is_left", "_path", "_text", "pid", "user")
+    __slots__ = (
+        "_asked",
+        "_at_most_bytes",
+        "_done",
+        "_error",
+        "_is_late",
+        "_is_left",
+        "_path",
+        "_text",
+        "pid",
+        "user",
+    )
 
     def __init__(self) -> None:
         self._asked = _thread.allocate_lock()
         self._done = _thread.allocate_lock()
         self._asked.acquire()
         self._done.acquire()
-        self._is_left = False
+        self._is_left = self._is_late = False
         self._path = ""
         self._at_most_bytes = 0
         self._text = b""
@@ -98,12 +116,13 @@ class _Thread:
     def read(self, path: str, at_most_bytes: int, wait_s: float) -> bool:
         """Have it read; whether that was done within `wait_s`."""
         self._path, self._at_most_bytes = path, at_most_bytes
-        self._text, self._error = b"", None
+        self._text, self._error, self._is_late = b"", None, False
         self._asked.release()
         return self._done.acquire(timeout=wait_s)
 
     def take(self) -> bytes:
-        """What it read, or the error that it met."""
+        """What it read, or the error that it met; once."""
+        self._is_late = False
         if self._error is not None:
             raise self._error
         return self._text
@@ -118,10 +137,14 @@ class _Thread:
             self.user = -1  # It has ended, so the thread is about to come back.
 
     def is_back(self) -> bool:
-        """Whether it can be asked; what it was left behind with is of no use any more."""
+        """Whether it can be asked."""
         if self._is_left and self._done.acquire(blocking=False):
-            self._is_left = False
+            self._is_left, self._is_late = False, True
         return not self._is_left
+
+    def is_late_with(self, path: str) -> bool:
+        """Whether it is back with a file that nobody has waited for."""
+        return self.is_back() and self._is_late and self._path == path
 
     def run(self) -> None:
         """The thread itself."""

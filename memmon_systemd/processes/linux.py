@@ -65,16 +65,19 @@ class LinuxProcess:
         return self._same_stat().resident_bytes or proc.rss_bytes(self.pid)
 
     def pss_bytes(self) -> int:
-        """Proportional set size by smaps_rollup, which walks its page tables: milliseconds.
+        """Proportional set size by smaps_rollup, which walks its page tables: milliseconds, or more.
 
-        TimeoutError while its memory map is locked.
+        TimeoutError while its memory map is locked. What was too late for a call is the answer to the next.
         """
-        path = f"{proc.memory_directory(self.pid)}/smaps_rollup"
-        return proc.kib_field(slow_read.read(self.pid, path, 4096), b"\nPss:")
+        try:
+            text = self._smaps_rollup(f"/proc/{self.pid}")
+        except ProcessLookupError:  # Its first thread, at least.
+            text = self._smaps_rollup(proc.memory_directory(self.pid))
+        return proc.kib_field(text, b"\nPss:")
 
     def swap_bytes(self) -> int:
-        """What of it is in swap (VmSwap); 0 where the kernel has no swap."""
-        return proc.swap_bytes(proc.memory_directory(self.pid))
+        """What of it is in swap (VmSwap)."""
+        return proc.swap_bytes(self.pid)
 
     def age_s(self) -> float:
         """The time since it was started, suspended time included (proc(5), starttime)."""
@@ -119,6 +122,9 @@ class LinuxProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._pidfd = self._statm = -1
+
+    def _smaps_rollup(self, directory: str) -> bytes:
+        return slow_read.read(self.pid, f"{directory}/smaps_rollup", 4096, takes_late=True)
 
     def _same_stat(self) -> proc.Stat:
         stat = self._checked_stat()

@@ -145,7 +145,10 @@ def rehearse_the_machine(settings: TargetSettings) -> None:
     process = table.open(os.getpid())
     process.rss_bytes()
     if settings.metric is Metric.PSS:
-        process.pss_bytes()
+        with suppress(
+            OSError
+        ):  # On a machine that is very busy it takes too long: it will be said of targets.
+            process.pss_bytes()
     if settings.swap:
         process.swap_bytes()
     limits.limit_above(process.pid, cgroup.find_hierarchy())

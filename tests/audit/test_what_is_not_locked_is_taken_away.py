@@ -27,6 +27,7 @@ from tests.audit.units import (
 from tests.process.kit import MINE, MONITOR, ROOT, MonitorProcess
 from tests.process.leaker import Crowd, Leaker
 from tests.process.namespace import PidNamespace
+from tests.process.waiting import eventually
 
 SOON_S = 30.0
 NAME = f"{MINE}-calm"
@@ -54,9 +55,9 @@ class Walk:
         leaker.kill()
         wait_for_count(monitor, "waiting: there is no", 2)
         crowd = self.start_crowd(NAME, at_once, namespace=self.namespace)
-        wait_for_count(monitor, "ok: rss", at_once + 1)
+        eventually(lambda: monitor.held == at_once, SOON_S, "all are held", monitor.log.__str__)
         crowd.end(at_once)
-        wait_for_count(monitor, "ended", at_once)
+        eventually(lambda: monitor.held == 0, SOON_S, "none is held", monitor.log.__str__)
 
 
 @pytest.fixture

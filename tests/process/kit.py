@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -138,6 +138,15 @@ class MonitorProcess:
     def lines(self) -> list[str]:
         """Its log so far."""
         return self.log.lines
+
+    @property
+    def held(self) -> int:
+        """How many processes it holds: each by an open statm, where descriptors allow it."""
+        held = 0
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # It was closed meanwhile.
+                held += "/statm" in os.readlink(descriptor)
+        return held
 
     @property
     def status(self) -> str | None:

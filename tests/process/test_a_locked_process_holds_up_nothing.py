@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_what_is_read_without_a_thread_never_waits_for_the_map(start_stuck: Call
     pid = start_stuck(NAME, mib=20).pid
     assert proc.read_stat(pid).resident_bytes > 20 << 20
     assert proc.rss_bytes(pid) > 20 << 20
-    assert proc.swap_bytes(f"/proc/{pid}") == 0
+    assert proc.swap_bytes(pid) == 0
     assert len(proc.user_ids(pid)) == 4
     assert not proc.is_thread(pid)
     assert proc.read(f"/proc/{pid}/comm", 64) == f"{NAME[:15]}\n".encode()
@@ -116,3 +117,24 @@ def test_waits_in_vain_take_a_small_part_of_the_time(start_stuck: Callable[..., 
         waited_s.append(time.monotonic() - begun_s)
     # Only the first waits: the thread that was left with it isn't asked again.
     assert sum(waited_s[1:]) < waited_s[0]
+
+
+def test_what_comes_too_late_is_the_answer_to_the_next_question_for_it(
+    start_stuck: Callable[..., Stuck],
+) -> None:
+    reader = slow_read.SlowReader()
+    stuck = start_stuck(f"{MINE}-tardy")
+    path = f"/proc/{stuck.pid}/cmdline"
+    with pytest.raises(TimeoutError):
+        reader.read(stuck.pid, path, 4096, takes_late=True)
+    with pytest.raises(TimeoutError):  # It isn't asked twice at a time.
+        reader.read(stuck.pid, path, 4096, takes_late=True)
+    stuck.free()
+
+    def answer() -> bytes | None:
+        with suppress(TimeoutError):
+            return reader.read(stuck.pid, path, 4096, takes_late=True)
+        return None
+
+    assert eventually(answer, SOON_S, "an answer").startswith(f"{MINE}-tardy\0".encode())
+    assert reader.read(stuck.pid, path, 5) == f"{MINE}-tardy"[:5].encode()

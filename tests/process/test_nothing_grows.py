@@ -14,8 +14,7 @@ from tests.process.waiting import eventually
 DEADLINE_S = 60.0
 NAME = f"{MINE}-short"
 AT_ONCE = 50
-OPTIONS = ("-m", "100K", "-i", "0.02", "--repeat", "1h")
-"""Each is above: only then there is a line for its end."""
+OPTIONS = ("-m", "10", "-i", "0.02")
 FREE_LISTS = 200
 """CPython keeps some objects of a kind for the next one, at most 100; less than one for each process."""
 
@@ -34,7 +33,7 @@ def test_after_2000_processes_memory_and_descriptors_are_those_of_after_100(
     start_crowd: Callable[..., Crowd],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    crowd = start_crowd(NAME, 1, ignore=True, namespace=namespace)
+    crowd = start_crowd(NAME, 1, namespace=namespace)
     monitor = start_monitor(*OPTIONS, NAME, namespace=namespace)
     monitor.wait_ready()
     let_come_and_go(monitor, crowd, 100)
@@ -51,7 +50,7 @@ def test_not_one_object_is_kept_of_a_process_that_ended(
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
     with CountFile(library) as counts:
-        crowd = start_crowd(NAME, 1, ignore=True, namespace=namespace)
+        crowd = start_crowd(NAME, 1, namespace=namespace)
         # Not as the environment: the library counts the first program that is started with it alone.
         counted = ("env", *(f"{name}={value}" for name, value in counts.environment.items()))
         monitor = start_monitor(*OPTIONS, NAME, prefix=counted, namespace=namespace)
@@ -70,16 +69,10 @@ def let_come_and_go(monitor: MonitorProcess, crowd: Crowd, until: int) -> None:
     """Until so many have been found and have ended; one lives on."""
     while len(crowd.pids) < until:
         crowd.add(AT_ONCE)
-        wait_for_each(monitor, crowd.pids[-AT_ONCE:], "signalled: ")
+        wait_for_held(monitor, AT_ONCE + 1)
         crowd.end(AT_ONCE)
-        wait_for_each(monitor, crowd.pids[-AT_ONCE - 1 : -1], "ended")
+        wait_for_held(monitor, 1)
 
 
-def wait_for_each(monitor: MonitorProcess, pids: list[int], what: str) -> None:
-    wanted = [f"{NAME}[{pid}]: {what}" for pid in pids]
-
-    def all_said() -> bool:
-        text = monitor.log.path.read_text()
-        return all(line in text for line in wanted)
-
-    eventually(all_said, DEADLINE_S, f"{what} of each", monitor.log.__str__)
+def wait_for_held(monitor: MonitorProcess, number: int) -> None:
+    eventually(lambda: monitor.held == number, DEADLINE_S, f"{number} are held", monitor.log.__str__)
