@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
 _EPILOG = """\
-NAME is a unit (myapp.service, or myapp where a unit of that name is loaded), a glob of units
-("worker@*.service"), or the first letters of a process name; --as decides where the guess is wrong.
-Exit status: 0 stopped, within, or nothing found; 1 failed; 2 usage; 3 over (--once) or problems
-found (--check); 4 not found (--once, --check).
+NAME is a unit (myapp.service, or myapp if a unit of that name is loaded), a glob of units
+("worker@*.service"), or a process-name prefix. If the guess is wrong, use --as.
+Exit status: 0 stopped, not above the threshold, or no problems; 1 failed; 2 wrong usage; 3 above
+the threshold (--once) or problems found (--check); 4 not found (--once, --check); 129 hung up.
 Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SIZE",
         required=True,
         type=_as(parsing.parse_threshold),
-        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the unit's own limit (80%%)",
+        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%)",
     )
     add(
         "-i",
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         default=2.0,
         type=_as(parsing.parse_interval),
-        help="the longest time between two looks: seconds, or a time span (500ms, 1min); default 2",
+        help="polling interval: seconds, or a time span (500ms, 1min); default 2",
     )
     add(
         "-s",
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="growth_bytes_per_s",
         metavar="RATE",
         type=_as(parsing.parse_rate),
-        help="the fastest growth to catch within 50 ms, per second (1G); default: the limit in an interval",
+        help="the fastest growth to catch within 50 ms, per second (1G); default: threshold / interval",
     )
     add(
         "--for",
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         default=0.0,
         type=_as(parsing.parse_time),
-        help="over the threshold for this long before acting; default 0",
+        help="how long it must stay above the threshold before it is signalled; default 0",
     )
     add(
         "--hard",
@@ -166,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
         "--kill-whom",
         metavar="W",
         type=_one_of(KillWhom),
-        help="main, control or all, as in systemctl kill; default main, or all without a main process",
+        help="which processes: main, control or all, as in systemctl kill; default main, or all without a main"
+        " process",
     )
     add(
         "--restart",
@@ -196,27 +197,27 @@ def _parser() -> argparse.ArgumentParser:
         "-n",
         "--dry-run",
         action="store_true",
-        help="do everything but act; say what would have been done",
+        help="log what would be done, but do nothing",
     )
     add(
         "--once",
         action="store_true",
-        help="look once, act if over, exit: 0 within, 3 over, 4 not found",
+        help="poll once, signal what is above the threshold, exit: 0 not above, 3 above, 4 not found",
     )
     add(
         "--until-stopped",
         action="store_true",
-        help="end with status 0 when the unit has stopped for good",
+        help="exit with status 0 when the unit was running and has stopped for good",
     )
     add(
         "--check",
         action="store_true",
-        help="say what is wrong with the target and these options, act on nothing, exit: 0 nothing, 3"
-        " errors or warnings, 4 not found",
+        help="check the target and these options, report problems, exit: 0 none, 3 errors or warnings, 4 not"
+        " found; change nothing",
     )
     add("--json", action="store_true", help="with --check: the report as JSON")
-    add("-v", "--verbose", action="store_true", help="say every reading")
-    add("-q", "--quiet", action="store_true", help="say only actions and errors")
+    add("-v", "--verbose", action="store_true", help="log every reading")
+    add("-q", "--quiet", action="store_true", help="log only requests and errors")
     version = f"memory-monitor {__version__}\n"
     add(
         "--version",
@@ -256,6 +257,6 @@ def _one_of(choices: type[T]) -> Callable[[str], T]:
             return choices(text)  # type: ignore[call-arg]  # every enum here is made from its value
         except ValueError:
             works = ", ".join(choice.value for choice in choices)  # type: ignore[attr-defined]
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {works}") from None
+            raise argparse.ArgumentTypeError(f"'{text}' is not one of {works}") from None
 
     return convert

@@ -149,4 +149,4 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
             " use unreclaimable, current, working-set or anon"
         )
     if meaning.kind is NameKind.OWNER and settings.until_stopped:
-        raise UsageError(f"--until-stopped: '{meaning.name}' is an owner, found anew: name its unit")
+        raise UsageError(f"--until-stopped: the units that own '{meaning.name}' change: name a unit")

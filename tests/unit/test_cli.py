@@ -70,9 +70,9 @@ USAGE = [
     ("-m 5 --for 5x x", "'5x' is not a time: use seconds (2.5) or a time span"),
     ("-m 5 --growth fast x", "'fast' is not a rate: use MiB per second (500)"),
     ("-m 5 -s SIGFOO x", "'SIGFOO' is not a signal: use a name such as SIGTERM"),
-    ("-m 5 --kill-whom none x", "'none' is none of main, control, all"),
-    ("-m 5 --metric vsz x", "'vsz' is none of unreclaimable, current, working-set, anon, rss, pss"),
-    ("-m 5 --as pid x", "'pid' is none of auto, unit, process, owner"),
+    ("-m 5 --kill-whom none x", "'none' is not one of main, control, all"),
+    ("-m 5 --metric vsz x", "'vsz' is not one of unreclaimable, current, working-set, anon, rss, pss"),
+    ("-m 5 --as pid x", "'pid' is not one of auto, unit, process, owner"),
     ("-m 5 --max x", "unrecognized arguments: --max"),
     ("-m 5 --colour x", "unrecognized arguments: --colour"),
     # the name
@@ -85,15 +85,15 @@ USAGE = [
     ("-m 5 --as process --restart x", "--restart: 'x' is a process and only units have that: name a unit"),
     ("-m 5 --as process --metric anon x", "--metric anon: 'x' is a process: use rss or pss"),
     ("-m 5 --metric rss x.service", "--metric rss: 'x.service' means units: use unreclaimable"),
-    ("-m 5 --check --once x", "--check: acts on nothing and ends by itself: leave --once out"),
-    ("-m 5 --check --until-stopped x", "--check: acts on nothing and ends by itself: leave --until-stopped"),
-    ("-m 5 --check -n x", "--check: acts on nothing and ends by itself: leave --dry-run out"),
-    ("-m 5 --check -q x", "--check: acts on nothing and ends by itself: leave --quiet out"),
-    ("-m 5 --check -v x", "--check: acts on nothing and ends by itself: leave --verbose out"),
+    ("-m 5 --check --once x", "--check: changes nothing and exits: leave --once out"),
+    ("-m 5 --check --until-stopped x", "--check: changes nothing and exits: leave --until-stopped"),
+    ("-m 5 --check -n x", "--check: changes nothing and exits: leave --dry-run out"),
+    ("-m 5 --check -q x", "--check: changes nothing and exits: leave --quiet out"),
+    ("-m 5 --check -v x", "--check: changes nothing and exits: leave --verbose out"),
     ("-m 5 --check --restart --as process x", "--restart: 'x' is a process and only units have that"),
-    ("-m 5 --json x", "--json: is the form of a report: add --check"),
-    ("-m 5 --json --once x", "--json: is the form of a report: add --check"),
-    ("-m 5 --once --until-stopped x", "--once: ends after one look: leave --until-stopped out"),
+    ("-m 5 --json x", "--json: is the format of a report: add --check"),
+    ("-m 5 --json --once x", "--json: is the format of a report: add --check"),
+    ("-m 5 --once --until-stopped x", "--once: polls once and exits: leave --until-stopped out"),
 ]
 
 
@@ -181,7 +181,7 @@ def test_help_names_every_option_and_exit_status(tmp_path: Path) -> None:
         " --user --as --dry-run --once --until-stopped --check --json --verbose --quiet --version"
     )
     assert [option for option in options.split() if option not in done.stdout] == []
-    statuses = "1 failed; 2 usage; 3 over (--once) or problems found (--check); 4 not found (--once, --check)"
+    statuses = "2 wrong usage; 3 above the threshold (--once) or problems found (--check); 4 not found"
     assert statuses in " ".join(done.stdout.split())
 
 

@@ -191,7 +191,7 @@ def test_what_systemd_says_of_a_name_is_passed_on(resolve: Callable[[str], Resol
         (NameKind.PROCESS, "--metric anon", "--metric anon: 'x' is a process: use rss or pss"),
         (NameKind.UNIT, "--metric rss", "--metric rss: 'x' means units: use unreclaimable"),
         (NameKind.OWNER, "--metric pss", "--metric pss: 'x' means units: use unreclaimable"),
-        (NameKind.OWNER, "--until-stopped", "--until-stopped: 'x' is an owner"),
+        (NameKind.OWNER, "--until-stopped", "--until-stopped: the units that own 'x' change"),
     ],
 )
 def test_an_option_that_means_nothing_for_a_target_is_refused(
