@@ -166,8 +166,8 @@ def _parser() -> argparse.ArgumentParser:
         "--kill-whom",
         metavar="W",
         type=_one_of(KillWhom),
-        help="which processes: main, control or all, as in systemctl kill; default main, or all without a main"
-        " process",
+        help="which processes: main, control or all, as in systemctl kill; default: the main process, or all"
+        " if there never was one",
     )
     add(
         "--restart",

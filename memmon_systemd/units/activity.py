@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from memmon_systemd.monitor.policy import Activity
+from memmon_systemd.settings import KillWhom
 from memmon_systemd.systemd.unit import UnitState
 
+_WITH_CONTROL_PROCESS = ("activating", "deactivating", "reloading", "refreshing")
 
-def activity_of(state: UnitState, *, is_oneshot: bool) -> Activity:
+
+def activity_of(state: UnitState, *, is_oneshot: bool, kill_whom: KillWhom | None) -> Activity:
     """Whether the unit runs, or why it couldn't follow a request now."""
     if state.freezer_state.startswith(("freez", "frozen")):
         return Activity.FROZEN
+    if kill_whom is KillWhom.CONTROL and state.active_state in _WITH_CONTROL_PROCESS:
+        # There is none at any other time (systemd.service(5), ExecStartPre=, ExecReload=, ExecStop=).
+        return Activity.RUNNING
     if state.active_state in ("reloading", "refreshing"):
         return Activity.RELOADING
     if state.active_state == "activating":

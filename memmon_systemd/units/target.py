@@ -92,7 +92,7 @@ class UnitTarget(MeasuredUnit):
         if self._is_unanswered:
             self._is_unanswered = False
             self._backoff.worked()
-        activity = activity_of(state, is_oneshot=self._is_oneshot)
+        activity = activity_of(state, is_oneshot=self._is_oneshot, kill_whom=self.settings.kill_whom)
         if known.invocation_id not in (b"", state.invocation_id):
             self._context.aftermath.ended(self.name, now_s)
             activity = Activity.CHANGED

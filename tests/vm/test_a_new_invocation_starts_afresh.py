@@ -4,7 +4,8 @@ from kit import Monitor, Service
 
 
 def test_a_leftover_child_that_keeps_cgroup_and_memory_does_not_hide_a_restart() -> None:
-    kept = ("KillMode=process", "TimeoutStopSec=10min")
+    # Type=notify: it is asked once it can log the signal.
+    kept = ("Type=notify", "KillMode=process", "TimeoutStopSec=10min")
     with (
         Service("leftover.service", restart=True, properties=kept) as service,
         Monitor("-m", "30", "-i", "1", "leftover.service"),

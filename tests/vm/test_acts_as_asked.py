@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from kit import Leaky, Monitor, Service, eventually, run, waits_of, write_unit
@@ -27,16 +28,26 @@ def test_kill_whom_chooses_main_process_control_process_or_all() -> None:
     main.wait_for("child")
     control.wait_for("started")
     eventually(lambda: main.said.count("started") == 2, "the child is there")
-    (main_pid,), (control_pid,) = main.who("child"), control.who("started")
-    for whom, signal, who in (
-        ("main", "SIGUSR1", {main_pid}),
-        ("control", "SIGUSR2", {control_pid}),
-        ("all", "SIGHUP", {*main.who("started"), control_pid}),
-    ):
-        status, log = once("-m", "1", "--hard", "2", "--kill-whom", whom, "-s", signal, "three.service")
-        assert (status, "(KillUnit)" in log) == (OVER, True), log
-        eventually(lambda: {*main.who(signal), *control.who(signal)} == who, f"{signal} comes")  # noqa: B023
+    (control_pid,) = control.who("started")
+    status, log = once("-m", "1", "--kill-whom", "main", "-s", "SIGUSR1", "three.service")
+    assert (status, "held: " in log, "(KillUnit)" in log) == (OVER, True, False), log
+    status, log = once("-m", "1", "--kill-whom", "control", "-s", "SIGKILL", "three.service")
+    assert (status, "(KillUnit)" in log) == (OVER, True), log
+    eventually(lambda: not Path(f"/proc/{control_pid}").exists(), "the control process is gone")
     run("systemctl", "stop", "three.service")
+
+
+def test_kill_whom_all_reaches_the_children_too() -> None:
+    both = Leaky("two")
+    write_unit("two.service", f"[Service]\nExecStart={both.exec_line('child')}\n")
+    run("systemctl", "start", "two.service")
+    both.wait_for("child")
+    eventually(lambda: both.said.count("started") == 2, "the child is there")
+    for whom, signal, who in (("main", "SIGUSR1", both.who("child")), ("all", "SIGHUP", both.who("started"))):
+        status, log = once("-m", "1", "--kill-whom", whom, "-s", signal, "two.service")
+        assert (status, "(KillUnit)" in log) == (OVER, True), log
+        eventually(lambda: sorted(both.who(signal)) == sorted(who), f"{signal} comes")  # noqa: B023
+    run("systemctl", "stop", "two.service")
 
 
 def test_a_service_that_never_had_a_main_process_has_all_its_processes_signalled() -> None:
