@@ -59,8 +59,8 @@ def test_with_nothing_configured_the_threshold_is_90_percent_of_the_limit() -> N
 
 
 def test_one_and_the_same_process_asks_its_target_20_times_in_a_row(running: Monitored) -> None:
-    # Else each of the 20 begins with a wait of 2 s.
-    Shipped("shipped", "INTERVAL=500ms\n")
+    # Else each of the 20 begins with a wait of 2 s, and the last 10 aren't asked.
+    Shipped("shipped", "INTERVAL=500ms\nOPTIONS=--budget infinity\n")
     run("systemctl", "restart", MONITOR.unit)
     process, before = MONITOR.process, running.said.count("started")
     for restarts in range(1, RESTARTS_IN_A_ROW + 1):
@@ -225,7 +225,7 @@ def test_a_bad_value_in_its_file_is_one_line_and_no_loop() -> None:
 def test_it_waits_for_a_target_that_does_not_exist_and_starts_none() -> None:
     monitor = Shipped("absent")
     start(monitor)
-    assert monitor.status == "absent.service: waiting: there is no such unit yet"
+    assert monitor.status.startswith("absent.service: waiting: there is no such unit yet")
     assert end_by_sigterm(monitor) < 2.0
     assert property_of("absent.service", "ActiveState") == "inactive"
 
