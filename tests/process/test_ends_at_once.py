@@ -108,7 +108,7 @@ def test_sighup_ends_it_with_a_line_and_a_failure(start_monitor: Callable[..., M
     monitor.process.send_signal(signal.SIGHUP)
     assert monitor.wait_for_end(GENEROUS_S) == HUNG_UP
     assert monitor.lines[-1] == "memory-monitor: ended by SIGHUP"
-    assert monitor.notify.values("STOPPING") == ["1"]
+    eventually(lambda: monitor.notify.values("STOPPING") == ["1"], GENEROUS_S, "STOPPING=1")
 
 
 def test_sighup_ends_it_with_a_line_and_a_failure_while_it_starts(

@@ -269,7 +269,7 @@ def test_where_the_main_process_has_ended_nobody_would_be_signalled() -> None:
         assert target["action"]["whom"] == "all"
         assert len(target["action"]["pids"]) == 1
         # The monitor does as it says: at once above the threshold, and sleep still there.
-        with Monitor("-m", "100K", "-i", "0.1", "left.service") as monitor:
+        with Monitor("-m", "0.0001%", "-i", "0.1", "left.service") as monitor:
             monitor.wait_for("left.service: not signalled: .*its main process has ended")
         assert len(Path(CGROUPS, "system.slice/left.service/cgroup.procs").read_text().split()) == 1
     finally:
