@@ -106,8 +106,9 @@ class Report:
         event, why = Event.HELD, _WHY_HELD.get(reason, "")
         if reason is Hold.BUDGET:
             event = Event.BUDGET_SPENT
+            times = "once" if allowance.made == 1 else f"{allowance.made} times"
             why = (
-                f"asked {allowance.made} times within {format_seconds(allowance.window_s)}: the threshold is"
+                f"asked {times} within {format_seconds(allowance.window_s)}: the threshold is"
                 " below what it needs, or it leaks faster than restarting helps"
             )
         elif reason is Hold.MIN_AGE:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ class FakeSystemd:
         """Listens at once; `top` is the directory that the units' directories are in."""
         self.top = top
         self.answer = Answer.KILLS
+        self.active_state = "active"
+        """That of each unit that has a directory."""
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.calls = 0
@@ -100,7 +103,7 @@ class FakeSystemd:
             found = self._properties(_unescaped(path.removeprefix(_UNIT_PATHS)))
             return new_method_return(call, "a{sv}", (found | _OTHERS,))
         if method == "ListUnitsByPatterns":
-            return new_method_return(call, "a(ssssssouso)", ([self._row(name) for name in call.body[1]],))
+            return new_method_return(call, "a(ssssssouso)", (self._rows(*call.body),))
         if method == "LoadUnit":
             return new_method_return(call, "o", (_UNIT_PATHS + _escaped(call.body[0]),))
         if method == "GetUnit":
@@ -159,13 +162,20 @@ class FakeSystemd:
             "RemainAfterExit": ("b", False),
         }
 
+    def _rows(self, states: list[str], patterns: list[str]) -> list[tuple[Any, ...]]:
+        """The units of these names; of a glob those that have a directory. All states if none are given."""
+        there = os.listdir(self.top)
+        names = {name for name in patterns if "*" not in name}
+        names.update(name for name in there for pattern in patterns if fnmatchcase(name, pattern))
+        return [self._row(name) for name in sorted(names) if not states or self._active_state(name) in states]
+
     def _row(self, unit: str) -> tuple[Any, ...]:
         """A unit as ListUnitsByPatterns has it."""
         path = _UNIT_PATHS + _escaped(unit)
         return (unit, unit, "loaded", self._active_state(unit), "running", "", path, 0, "", "/")
 
     def _active_state(self, unit: str) -> str:
-        return "active" if (self.top / unit).exists() else "inactive"
+        return self.active_state if (self.top / unit).exists() else "inactive"
 
     def _invocation(self, unit: str) -> bytes:
         with suppress(FileNotFoundError):

@@ -27,6 +27,20 @@ DEADLINE_S = 60.0
 WATCHDOG = {"WATCHDOG_USEC": "500000"}
 """A ping each 250 ms: more often, a busy machine's full socket would be an error, and an error allocates."""
 
+HELD = {
+    "state": (),
+    "min-age": ("--min-age", "8760h"),
+    "budget": ("--budget", "1/1h"),
+    "at-most": ("--at-most", "1"),
+}
+"""What holds a request back: the options."""
+WHY_HELD = {
+    "state": "stopping",
+    "min-age": "younger",
+    "budget": "asked once",
+    "at-most": "of its kind are down",
+}
+
 
 @contextmanager
 def nothing_asked(monitor: MonitorProcess, record: Record) -> Iterator[None]:
@@ -162,6 +176,42 @@ def test_while_a_unit_is_signalled_by_systemd_or_without_it(
         Answer.REFUSES: r"not signalled: .*: KillUnit: not today: run as root, or allow",
     }.get(answer, r"sent SIGTERM .*by pidfd \(KillUnit: ")
     wait_for_count(monitor, how, 5)
+
+
+@pytest.mark.parametrize("case", HELD, ids=HELD)
+def test_while_a_unit_is_held_for_a_while_and_again(
+    case: str,
+    systemd: FakeSystemd,
+    start_monitor: Start,
+    start_leaker: Callable[..., Leaker],
+    record: Record,
+) -> None:
+    main_pid = start_leaker("main", ignore=True).pid
+    first, second = (FakeUnit(systemd.top, f"held@{number}.service", main_pid) for number in (1, 2))
+    options = (*HELD[case], "-i", INTERVAL, "held@*.service")
+    monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER)
+    if case in ("budget", "at-most"):
+        first.use(HIGH_BYTES)
+        wait_for_count(monitor, "signalled: ", 1)
+    if case == "budget":
+        first.stop()
+        wait_for_count(monitor, "waiting: it stopped", 1)
+        first.start()
+        wait_for_count(monitor, ": ok: ", 3)
+    if case == "state":
+        systemd.active_state = "deactivating"
+    held = second if case == "at-most" else first
+    with nothing_asked(monitor, record):
+        for passes in range(1, 11):
+            held.use(HIGH_BYTES)
+            # A budget that is spent is said once.
+            said = 1 if case == "budget" else passes
+            wait_for_count(monitor, f"{held.name}: held: .*{WHY_HELD[case]}", said)
+            let_it_read(monitor, LOOKS // 5)
+            held.use(LOW_BYTES)
+            wait_for_count(monitor, f"{held.name}: ok: within again", passes)
+    asked = {unit for unit, _, _ in systemd.kills}
+    assert asked == ({first.name} if case in ("budget", "at-most") else set())
 
 
 def test_while_a_unit_restarts_50_times(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:
