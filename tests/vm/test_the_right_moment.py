@@ -35,7 +35,7 @@ def test_a_peak_before_ready_is_no_reason_and_what_stays_is_asked_once_it_is_act
     service = Leaky("peaking")
     script = Path("/var/tmp/peaking.sh")
     script.write_text(
-        f"#!/bin/sh\n{service.exec_line('grow 40')} &\n"
+        f"#!/bin/sh\nenv -u NOTIFY_SOCKET {service.exec_line('grow 40')} &\n"
         "while [ ! -e /var/tmp/peaking.go ]; do sleep 0.2; done\nsystemd-notify --ready\nwait\n"
     )
     script.chmod(0o755)
