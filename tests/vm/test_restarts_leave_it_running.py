@@ -10,7 +10,7 @@ import pytest
 from kit import eventually, property_of, run, write_unit
 from shipped import Monitored, Shipped, start
 
-TIMES = 50
+TIMES = 20
 MONITOR = Shipped("restarted")
 WAYS = {
     "restart": ("restart", "restarted.service"),
@@ -44,7 +44,7 @@ def ends() -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_runs_on_through_50_restarts(target: Monitored, way: str) -> None:
+def test_it_runs_on_through_20_restarts(target: Monitored, way: str) -> None:
     start(target, MONITOR)
     process, before = MONITOR.process, ends()
     invocations = {"", property_of(target.unit, "InvocationID")}
