@@ -32,11 +32,11 @@ def check_modes(wanted: Settings) -> None:
     )
     for option, given in others:
         if wanted.check and given:
-            raise UsageError(f"--check: acts on nothing and ends by itself: leave {option} out")
+            raise UsageError(f"--check: changes nothing and exits: leave {option} out")
     if wanted.once and wanted.until_stopped:
-        raise UsageError("--once: ends after one look: leave --until-stopped out")
+        raise UsageError("--once: polls once and exits: leave --until-stopped out")
     if wanted.json and not wanted.check:
-        raise UsageError("--json: is the form of a report: add --check")
+        raise UsageError("--json: is the format of a report: add --check")
 
 
 def check_moments(asked: TargetSettings) -> None:

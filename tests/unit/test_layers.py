@@ -16,7 +16,7 @@ LAYERS = (
     ("units",),
     ("names", "nearest", "resident"),
     ("sources",),
-    ("argument_rules",),
+    ("argument_rules", "options"),
     ("arguments",),
     ("check",),
     ("app",),
