@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _thread
 import errno
+import os
 import signal
 import time
 from typing import Final
@@ -32,7 +33,7 @@ _REFILL: Final = 0.1
 
 
 class SlowReader:
-    """Threads that read, for one caller; made at the first read."""
+    """Threads that read, for one caller; made at the first read, or before."""
 
     __slots__ = ("_refilled_s", "_threads", "_wait_s")
 
@@ -62,10 +63,25 @@ class SlowReader:
             raise _locked(path)
         return thread.take()
 
-    def _free_thread(self, pid: int, path: str) -> _Thread:
-        """One that isn't left behind; TimeoutError where this process or its user occupies enough of them."""
+    def start(self) -> None:
+        """Make the threads, if there are none; OSError."""
         if not self._threads:
             self._threads = _start()
+
+    def rehearse(self) -> None:
+        """Have each thread read a file of this process, and be left behind with it."""
+        pid = os.getpid()
+        for thread in self._threads:
+            if thread.is_back():
+                if not thread.read(f"/proc/{pid}/cmdline", 1, 0.0):
+                    thread.leave(pid)
+                str(_locked(f"/proc/{pid}/cmdline"))
+        for thread in self._threads:
+            thread.return_within(SHORTEST_WAIT_S)
+
+    def _free_thread(self, pid: int, path: str) -> _Thread:
+        """One that isn't left behind; TimeoutError where this process or its user occupies enough of them."""
+        self.start()
         free: _Thread | None = None
         left: list[_Thread] = []
         for thread in self._threads:
@@ -142,6 +158,11 @@ class _Thread:
             self._is_left, self._is_late = False, True
         return not self._is_left
 
+    def return_within(self, wait_s: float) -> None:
+        """Wait for it if it was left behind."""
+        if self._is_left and self._done.acquire(timeout=wait_s):
+            self._is_left = False
+
     def is_late_with(self, path: str) -> bool:
         """Whether it is back with a file that nobody has waited for."""
         return self.is_back() and self._is_late and self._path == path
@@ -183,6 +204,8 @@ def _locked(path: str) -> TimeoutError:
     return TimeoutError(errno.ETIMEDOUT, "the memory map of that process is locked", path)
 
 
+# Those of this process.
 _READER: Final = SlowReader()
 read: Final = _READER.read
-"""By the threads of this process."""
+start: Final = _READER.start
+rehearse: Final = _READER.rehearse

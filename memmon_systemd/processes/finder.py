@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from memmon_systemd.linux import command_line, proc
+from memmon_systemd.linux import command_line, proc, slow_read
 
 FULL_SCAN_S: Final = 30.0
 """An old process that was renamed is found within this time."""
@@ -42,6 +42,8 @@ class Finder:
 
     def __init__(self, prefix: bytes, interval_s: float) -> None:
         """A finder that is asked every `interval_s` seconds at most."""
+        if len(prefix) > proc.COMM_BYTES:
+            slow_read.start()  # A thread takes memory, and there may be none at the first such process.
         self._prefix = prefix
         self._comm_prefix = prefix[: proc.COMM_BYTES]
         self._known: set[int] = set()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 
-from memmon_systemd.linux import cgroup, limits
+from memmon_systemd.linux import cgroup, limits, slow_read
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
@@ -145,10 +145,10 @@ def rehearse_the_machine(settings: TargetSettings) -> None:
     process = table.open(os.getpid())
     process.rss_bytes()
     if settings.metric is Metric.PSS:
-        with suppress(
-            OSError
-        ):  # On a machine that is very busy it takes too long: it will be said of targets.
+        slow_read.start()
+        with suppress(TimeoutError):  # On a machine that is very busy.
             process.pss_bytes()
+    slow_read.rehearse()
     if settings.swap:
         process.swap_bytes()
     limits.limit_above(process.pid, cgroup.find_hierarchy())

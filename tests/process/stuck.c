@@ -188,6 +188,9 @@ int main(int argc, char **argv)
         kill(server, SIGKILL);
         _exit(0);
     }
+    /* It has the name, and its memory, for a moment before the map is locked. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
     if (prctl(PR_SET_NAME, argv[1]) != 0)
         die("PR_SET_NAME");
     snprintf(path, sizeof path, "%s/file", argv[3]);

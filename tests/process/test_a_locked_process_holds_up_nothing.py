@@ -98,7 +98,8 @@ def test_as_many_threads_are_left_as_one_user_may_occupy_and_they_come_back(
     stuck = [start_stuck(f"{MINE}-{number}", uid=another_uid) for number in range(4)]
     for _ in range(3):
         assert [is_locked(process.pid) for process in stuck] == [True] * 4
-    assert not is_locked(healthy.pid)
+    # On a machine that is busy an answer can be late, too.
+    eventually(lambda: not is_locked(healthy.pid), SOON_S, "the other one is read")
     assert len(list(Path("/proc/self/task").iterdir())) == threads + slow_read.THREADS
     for process in stuck:
         process.free()
