@@ -23,7 +23,7 @@ _CROWD_BYTES: Final = 1024 * 1024
 _LARGE_BYTES: Final = 640 * 1024
 """libsystemd 257 takes 260 KiB for a connection, and pystemd keeps one that was lost during a call."""
 _BLOCK_BYTES: Final = 400
-_LOCKED_WHOLE: Final = ("/libc.so", "/libsystemd.so", "/pystemd/")
+_LOCKED_WHOLE: Final = ("/ld-", "/libc.so", "/libsystemd.so", "/pystemd/")
 _INTERNED_AT_ONCE: Final = 12_000
 """More than CPython's table of interned strings takes before it is made anew (10,922, 3.11)."""
 _ARENA_PART_BITS: Final = 18
@@ -135,6 +135,7 @@ def _lock_whole(libc: Libc, mappings: Sequence[Mapping]) -> None:
     """Touch and lock all that can be written to, the C library and the D-Bus client, rehearsed or not.
 
     What a bus can answer, and a system call, is too much to be rehearsed; the two take 0.8 MB more this way.
+    The dynamic loader binds each function of theirs when it is first called: 0.2 MB.
     Other code is locked as far as the rehearsals have run it: to lock all that is mapped would cost 5 to 7 MB
     more, nearly all of it parts of libpython that nothing here runs.
     """

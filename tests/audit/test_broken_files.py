@@ -109,7 +109,7 @@ def test_of_a_file_of_a_unit(
     )
     monkeypatch.setattr(unitevents, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(cgroup, "read_bytes", breakable_whole(breaker))
-    tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 -s USR1 quiet.service broken.service")
+    tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 --budget infinity -s USR1 quiet.service broken.service")
     tree.manager.failure = BusError(110, "no answer within 1 s")
     tree.make("quiet.service", 10, pids=[bystander.pid])
     broken = tree.make("broken.service", 10, pids=[victim.pid])
