@@ -37,7 +37,7 @@ def unit_monitor(
     command = (*ALTERED, f"units-in={systemd.top}{changes and ','}{changes}")
     environment = {"PYTHONPATH": os.fspath(ROOT), **systemd.environment, **options.pop("environment", {})}
     monitor = start("-m", str(LIMIT_MIB), *arguments, command=command, environment=environment, **options)
-    monitor.wait_ready()
+    monitor.wait_ready(DEADLINE_S)
     return monitor
 
 

@@ -14,7 +14,7 @@ APPS = Path(__file__).with_name("apps")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"# ([/~]\S+)")
 _DATE = re.compile(r"^[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d ")
-_NUMBER = re.compile(r"\d+(\.\d+)?( [KMG]?i?B\b)?")
+_NUMBER = re.compile(r"\d+(\.\d+)?( ([KMG]?i?B|ms|s|min|h)\b(/\w+)?)?( \d+ (s|min|h)\b)*")
 
 
 @dataclass(frozen=True, slots=True)
