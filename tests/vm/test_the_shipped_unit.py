@@ -16,7 +16,7 @@ from shipped import CONFIGURATION, Monitored, Shipped, exposure_of, start
 RESTARTS_IN_A_ROW = 20
 MONITOR = Shipped("shipped")
 ASKED = (
-    r"shipped\.service: signalled: unreclaimable \d+(\.\d)? MiB is above 36 MiB:"
+    r"shipped\.service: signalled: unreclaimable \d+(\.\d)? MiB is above 36 MiB after [^:]+:"
     r" sent SIGTERM to the main process \(KillUnit\)"
 )
 
