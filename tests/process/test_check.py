@@ -156,10 +156,10 @@ def test_a_process_that_may_be_a_monitor_and_cant_be_read_is_a_note_and_holds_up
 
 def test_a_process_whose_pss_cant_be_read_holds_up_nothing(start_stuck: Callable[..., Stuck]) -> None:
     with start_stuck(NAME):
-        status, findings = found("-m", "20", NAME)
-        assert (status, findings["no-restart"]) == (0, "note")
+        status, findings = found("-m", "20", "-s", "HUP", NAME)
+        assert (status, findings["no-restart"]) == (0, "note"), findings
         assert "unreadable" not in findings
-        status, findings = found("-m", "20", "--metric", "pss", NAME)
+        status, findings = found("-m", "20", "-s", "HUP", "--metric", "pss", NAME)
         assert (status, findings["unreadable"]) == (3, "error")
 
 
