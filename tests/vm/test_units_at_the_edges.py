@@ -27,7 +27,7 @@ def test_what_a_stop_leaves_behind_is_not_signalled_and_the_monitor_ends_with_it
         run("systemctl", "stop", "left.service")
         assert property_of("left.service", "ActiveState") == "inactive"
         service.tell("grow 40")
-        monitor.wait_for("not signalled: .*: its main process has ended")
+        monitor.wait_for("held: .*: it has stopped, and what is left of it isn't signalled")
         os.kill(left, signal.SIGKILL)
         assert monitor.status() == 0
         assert not {"SIGTERM", "SIGUSR1"} & set(service.said)
@@ -43,7 +43,8 @@ def test_what_systemd_gave_up_to_stop_is_not_asked_to_restart_again_and_again() 
         left = service.pid
         service.tell("grow 40")
         eventually(lambda: property_of("given-up.service", "ActiveState") == "failed", "systemd gives it up")
-        monitor.wait_for("not restarted: .*: it is failed, and processes of it are left: nothing to restart")
+        monitor.wait_for("held: .*: it has stopped, and what is left of it isn't signalled")
+        monitor.wait_for("ended, and isn't back after .*: it is failed")
         reads, asked = reads_of(monitor.pid), len(monitor.lines)
         eventually(lambda: reads_of(monitor.pid) > reads + 20, "it goes on")
         assert len(monitor.lines) == asked
