@@ -35,7 +35,7 @@ class Episode:
         self.requests = 0
         self.is_escalated = False
         self.has_recovered = False
-        """Whether it was within the threshold again since the last request."""
+        """Whether it was within the threshold again since the last request, made or failed."""
         self.hold: Hold | None = None
         """Why the next request is held back."""
         self.not_before_s = 0.0

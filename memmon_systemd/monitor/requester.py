@@ -122,6 +122,7 @@ class Requester:
         """Said once while the reason stays the same; tried again at the next look."""
         if outcome.sentence != target.failure:
             self._report.request_failed(target, outcome)
+            episode.has_recovered = False
         target.failure = outcome.sentence
         target.state = State.OVER if episode.asked_s is None else State.SIGNALLED
         episode.hold = None
