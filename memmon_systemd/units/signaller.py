@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +24,6 @@ _WHOM: Final[Mapping[KillWhom, str]] = {
     KillWhom.CONTROL: "the control process",
     KillWhom.ALL: "all processes",
 }
-
-
-class Job(Enum):
-    """What systemd does with a unit when it is asked to."""
-
-    RESTART = "restart"
-    RELOAD = "reload"
-
-
-_JOBS: Final[Mapping[Action, Job]] = {Action.RESTART: Job.RESTART, Action.RELOAD: Job.RELOAD}
 
 
 class Signaller:
@@ -62,9 +51,8 @@ class Signaller:
         `backoff` runs systemd isn't asked, for each call that fails leaks memory in libsystemd. A bus that
         can't be called has a pause of its own.
         """
-        job = _JOBS.get(settings.action)
-        if job is not None:
-            return self.ask_for(job, unit, backoff, now_s)
+        if settings.action is not Action.SIGNAL:
+            return self.ask_for(settings.action, unit, backoff, now_s)
         whom = recipient(unit.is_service, state.main_pid, state.had_main, settings.kill_whom)
         if whom is None:
             return Outcome(is_done=False, sentence=NO_MAIN_PROCESS)
@@ -76,13 +64,13 @@ class Signaller:
         outcome, failure = _tried(kill, backoff, now_s)
         if failure is None or failure.is_answer:
             return outcome
-        return self._directly(unit, state, settings, signal_number, directory, str(failure))
+        return self._directly(whom, state.main_pid, signal_number, directory, str(failure))
 
-    def ask_for(self, job: Job, unit: Unit, backoff: Backoff, now_s: float) -> Outcome:
+    def ask_for(self, action: Action, unit: Unit, backoff: Backoff, now_s: float) -> Outcome:
         """Have systemd restart or reload a unit: nobody else can; raises nothing."""
 
         def ask() -> str:
-            if job is Job.RESTART:
+            if action is Action.RESTART:
                 self._manager.restart(unit)
                 return "asked systemd to restart it (TryRestartUnit)"
             self._manager.reload(unit)
@@ -92,20 +80,19 @@ class Signaller:
 
     def _directly(
         self,
-        unit: Unit,
-        state: UnitState,
-        settings: TargetSettings,
+        whom: KillWhom,
+        main_pid: int | None,
         signal_number: int,
         directory: Path,
         trouble: str,
     ) -> Outcome:
-        if settings.kill_whom is KillWhom.CONTROL:
+        if whom is KillWhom.CONTROL:
             return Outcome(is_done=False, sentence=f"{trouble}; only systemd knows the control process")
         try:
-            if settings.kill_whom is KillWhom.ALL or (settings.kill_whom is None and not unit.is_service):
+            if whom is KillWhom.ALL:
                 pids = list(dict.fromkeys(cgroup.processes_below(directory)))
             else:
-                pids = _main_process(directory, state.main_pid)
+                pids = _main_process(directory, main_pid)
         except OSError as error:
             sentence = f"{trouble}; by pidfd: {error.filename}: {error.strerror}"
             return Outcome(is_done=False, sentence=sentence)

@@ -10,13 +10,12 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found
 from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence
-from memmon_systemd.settings import TargetSettings
+from memmon_systemd.settings import Action, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.unit import UNKNOWN, Unit, UnitState
 from memmon_systemd.units.activity import activity_of
 from memmon_systemd.units.measured import DEFAULT_REPEAT_S, MeasuredUnit, UnitContext
-from memmon_systemd.units.signaller import Job
 
 _SHORTEST_REPEAT_S: Final = 1.0
 """With TimeoutStopSec=1ms a signal went out at each look: 264 in 6 s."""
@@ -116,7 +115,7 @@ class UnitTarget(MeasuredUnit):
 
     def escalate(self, now_s: float) -> Outcome:
         """TryRestartUnit: systemd bounds it by TimeoutStopSec=, and ends it with SIGKILL."""
-        return self._context.signaller.ask_for(Job.RESTART, self._bus_unit, self._backoff, now_s)
+        return self._context.signaller.ask_for(Action.RESTART, self._bus_unit, self._backoff, now_s)
 
     def allowance(self, now_s: float) -> Allowance:
         """What its budget leaves, over all invocations."""

@@ -186,7 +186,7 @@ class UnitWatch(Source):
         return begun
 
     def _watch_limits(self, begun: Iterable[UnitTarget], now_s: float) -> None:
-        if self._settings.threshold.follows_limit:
+        if self._settings.follows_limit:
             groups = (target.found for target in self._targets.values() if target.found is not None)
             self._watch.watch_limits(group.path for group in groups)
             # systemd sets MemoryMax= after it made the cgroup: before the watch, that wakes nobody.

@@ -11,6 +11,7 @@ import pytest
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.unit import UnitState
 from memmon_systemd.units.slice_watch import SliceWatch
 from memmon_systemd.units.untouchable import untouchable_units
 from tests.process.leaker import Leaker
@@ -161,6 +162,24 @@ def test_where_systemd_doesnt_answer_the_signal_goes_to_the_process_itself(
     assert tree.log.having(f"sent SIGUSR1 to process {child.pid} by pidfd (no answer within 1 s)")
 
 
+def test_where_only_the_kill_is_unanswered_the_signal_goes_to_whom_systemd_was_told_to_signal(
+    start: Start, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = [start_leaker(f"memmon-mainless-{number}", ignore=True) for number in range(2)]
+    tree = start("-m 100 -s USR1 app.service")
+
+    def kill(*_: object) -> None:
+        raise BusError(110, "no answer within 1 s")
+
+    monkeypatch.setattr(tree.manager, "kill", kill)
+    tree.manager.states["app.service"] = UnitState(b"first", 0, False, "active", "running")
+    tree.make("app.service", 101, pids=[child.pid for child in children])
+    tree.advance(1)
+    for child in children:
+        child.wait_for_signals("SIGUSR1", 1, deadline_s=10)
+    assert tree.log.having("sent SIGUSR1 to 2 of 2 processes by pidfd (no answer within 1 s)")
+
+
 def test_a_process_that_is_listed_twice_gets_one_signal(start: Start, start_leaker: StartLeaker) -> None:
     child = start_leaker("memmon-twice", ignore=True)
     tree = start("-m 100 -s USR1 --kill-whom all app.service")
@@ -286,7 +305,7 @@ def test_without_inotify_units_are_found_within_an_interval_and_one_warning_says
     assert "Too many open files: raise fs.inotify.max_user_instances" in warning
 
 
-@pytest.mark.parametrize(("size", "asked"), [("80%", 1), ("90", 0)])
+@pytest.mark.parametrize(("size", "asked"), [("80%", 1), ("90", 0), ("300 --hard 80%", 1)])
 def test_a_limit_that_changes_moves_a_threshold_that_is_a_share_of_it(
     start: Start, size: str, asked: int
 ) -> None:
