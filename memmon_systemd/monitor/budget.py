@@ -22,16 +22,11 @@ class Budget:
             del self._made_s[0]
         return len(self._made_s)
 
-    def has_room(self, now_s: float) -> bool:
-        """Whether another one is allowed now."""
-        count = self._rate.count
-        return count is None or self.made(now_s) < count
-
     def allowance(self, now_s: float) -> Allowance:
         """What is left now."""
         made = self.made(now_s)
         free_at_s = self._made_s[0] + self._rate.window_s if self._made_s else 0.0
-        return Allowance(self.has_room(now_s), made, self._rate.count, self._rate.window_s, free_at_s)
+        return Allowance(made, self._rate.count, self._rate.window_s, free_at_s)
 
     def note(self, now_s: float) -> None:
         """A request was made."""

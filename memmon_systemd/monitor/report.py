@@ -16,7 +16,7 @@ from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
 from memmon_systemd.monitor.warnings import Warnings
 from memmon_systemd.settings import Action, Settings
 
-_PLANS: Final = {Action.SIGNAL: "signal it", Action.RESTART: "restart it", Action.RELOAD: "reload it"}
+_PLANS: Final = {Action.SIGNAL: "send {}", Action.RESTART: "restart it", Action.RELOAD: "reload it"}
 _DONE: Final = {Action.SIGNAL: "signalled", Action.RESTART: "restarted", Action.RELOAD: "reloaded"}
 _WHY_HELD: Final = {
     Hold.STARTING: "it is starting; asked once it is active",
@@ -42,10 +42,8 @@ class Report:
     def started(self, version: str, settings: Settings) -> None:
         """What will be done, with the threshold in its unit: a wrong number shows in the first line."""
         asked = settings.target
-        what = _PLANS[asked.action]
-        if asked.action is Action.SIGNAL:
-            sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
-            what = f"send {sent}"
+        sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
+        what = plan(asked.action, sent)
         metric = asked.metric.value if asked.metric else "memory"
         sustained = f" for {format_seconds(asked.for_s)}" if asked.for_s else ""
         would = "would " if asked.dry_run else ""
@@ -182,6 +180,11 @@ class Report:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
         entry = [*_fields(target), *fields]
         self.log.write(event, sentence, target.unit, target.state, entry, is_minor=is_minor)
+
+
+def plan(action: Action, sent: str) -> str:
+    """What a request does, as a sentence goes on after "would"; `sent` is the signal of one that signals."""
+    return _PLANS[action].format(sent)
 
 
 def _growth(target: Target, now_s: float) -> list[str]:

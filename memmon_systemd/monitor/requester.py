@@ -7,7 +7,7 @@ from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.policy import Activity, Hold, Situation, State, hold
 from memmon_systemd.monitor.poller import Poller
-from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.report import Report, plan
 from memmon_systemd.monitor.schedule import OVER, UNREADABLE, LookResult
 from memmon_systemd.monitor.status import Status
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
@@ -151,9 +151,6 @@ def _reason(
 
 def _would(target: Target, *, escalates: bool) -> Outcome:
     """What would have been done, for a dry run."""
-    what = {
-        Action.SIGNAL: f"send {signal_name(target.signal_number)}",
-        Action.RESTART: "restart it",
-        Action.RELOAD: "reload it",
-    }[Action.RESTART if escalates else target.settings.action]
+    action = Action.RESTART if escalates else target.settings.action
+    what = plan(action, signal_name(target.signal_number))
     return Outcome(is_done=True, sentence=f"would {what} (dry run)")

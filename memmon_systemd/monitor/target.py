@@ -39,7 +39,6 @@ class Presence:
 class Allowance:
     """What the requests of one target's past invocations leave."""
 
-    has_room: bool
     made: int
     """First requests within the window."""
     count: int | None
@@ -48,8 +47,13 @@ class Allowance:
     free_at_s: float
     """When the oldest one leaves the window."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another one is allowed now."""
+        return self.count is None or self.made < self.count
 
-UNBOUNDED: Final = Allowance(has_room=True, made=0, count=None, window_s=0.0, free_at_s=0.0)
+
+UNBOUNDED: Final = Allowance(made=0, count=None, window_s=0.0, free_at_s=0.0)
 
 
 class Target(ABC):

@@ -81,7 +81,7 @@ def writer(descriptor: int) -> Callable[[bytes], int]:
         for path in _paths_to_open_again(descriptor, is_terminal):
             try:
                 own = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-            except OSError:  # another user's, or a pipe that nobody reads any more
+            except OSError:  # another user's, or a pipe without a reader
                 continue
             return partial(os.write, own)
     pieces = _TERMINAL_PIECES if is_terminal else _ONE_PIECE

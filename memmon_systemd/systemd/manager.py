@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
@@ -23,10 +23,10 @@ MANAGER: Final = (DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 _NO_USER: Final = 2**32 - 1
 """UID_INVALID: UID= of a service without User=."""
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
-
-
 _DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
-"""The states of a unit that serves nobody at the moment."""
+"""The states of a unit that can't serve requests at the moment."""
+# Any: a row has fields of five types, by the D-Bus signature (ssssssouso).
+Row = tuple[Any, ...]
 
 
 class Manager:
@@ -40,7 +40,7 @@ class Manager:
         self._own_user = os.getuid() if user else 0
 
     def unit(self, name: str) -> Unit:
-        """A unit by its full name; asks nobody."""
+        """A unit by its full name, without a call."""
         return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
 
     def load(self, name: str) -> tuple[str, str]:
@@ -51,7 +51,7 @@ class Manager:
 
     def list_units(self, pattern: str) -> list[tuple[str, str]]:
         """The units in memory whose names match a glob, each with its LoadState."""
-        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], [os.fsencode(pattern)])
+        rows = self._listed([], [pattern])
         return [(os.fsdecode(row[0]), os.fsdecode(row[2])) for row in rows]
 
     def unit_path(self) -> list[str]:
@@ -120,7 +120,7 @@ class Manager:
 
     def down_or_on_the_way(self, glob: str) -> frozenset[str]:
         """The units that a glob names and that are starting, stopping, reloading or failed, in one answer."""
-        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", _DOWN, [os.fsencode(glob)])
+        rows = self._listed(_DOWN, [glob])
         return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
@@ -166,8 +166,7 @@ class Manager:
         it is "activating"; in the middle of `systemctl restart` it is "inactive", but has one job from before
         the stop until after the start. A unit that isn't listed isn't even loaded. `but_for` are left out.
         """
-        globs = [os.fsencode(pattern) for pattern in patterns]
-        rows = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", [], globs)
+        rows = self._listed([], patterns)
         return all(
             active_state in (b"inactive", b"failed") and not job_id
             for name, _, _, active_state, _, _, _, job_id, *_ in rows
@@ -199,6 +198,12 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
+        """The units in memory of these names and globs, in one answer; in any state if none is given."""
+        globs = [os.fsencode(pattern) for pattern in patterns]
+        rows: Sequence[Row] = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", states, globs)
+        return rows
 
     def _main_process(self, unit: Unit) -> tuple[int | None, bool]:
         """The main process, and whether there ever was one."""

@@ -89,7 +89,7 @@ class Aftermath:
 
 def _how(entry: Entry) -> str:
     """How it ended, as a log line goes on."""
-    if entry.oom_kills or entry.result == "oom-kill":
+    if entry.result == "oom-kill":
         return "was OOM-killed (the threshold is too near to the limit)"
     if entry.result == "timeout":
         return "was killed by systemd (TimeoutStopSec=)"

@@ -19,7 +19,6 @@ class Entry:
         "invocation_id",
         "is_said",
         "is_spent_said",
-        "oom_kills",
         "result",
     )
 
@@ -33,7 +32,6 @@ class Entry:
         """When its cgroup went."""
         self.result: str | None = None
         """systemd's Result of it, if that could be read in time."""
-        self.oom_kills = 0
         self.is_said = False
         """Whether it was said that it isn't back in time."""
         self.is_spent_said = False
@@ -42,7 +40,6 @@ class Entry:
     def settle(self) -> None:
         """It is back, or won't come back."""
         self.asked_s = self.ended_s = self.result = None
-        self.oom_kills = 0
         self.is_said = False
 
 
@@ -57,7 +54,7 @@ class Ledger:
         entry = self._entries.get(name)
         if entry is None:
             rate = settings.budget or UNIT_BUDGET
-            return Allowance(True, 0, rate.count, rate.window_s, 0.0)
+            return Allowance(0, rate.count, rate.window_s, 0.0)
         return entry.budget.allowance(now_s)
 
     def note(self, name: str, invocation_id: bytes, settings: TargetSettings, now_s: float) -> None:

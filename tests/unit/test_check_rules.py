@@ -278,7 +278,7 @@ def test_a_success_status_that_its_end_has_leaves_it_down() -> None:
 
 
 def test_a_process_of_a_users_service_manager_isnt_one_of_the_systems_unit() -> None:
-    """Nobody is told to name, and so to restart, the unit that all of a user's session is in."""
+    """The report doesn't advise to name, and so to restart, the unit that a user's whole session is in."""
     (finding,) = found(replace(PROCESS, unit="user@1000.service"))
     assert finding.id is Id.PART_OF_UNIT
     assert finding.remedy.advice == "if it is a service, name that, with --user, as that user"

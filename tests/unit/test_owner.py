@@ -203,6 +203,6 @@ def test_while_systemd_doesnt_answer_it_is_said_once_and_then_asked_again(tree: 
 
 def test_the_units_control_group_is_told_from_what_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     top = "/user.slice/user-1000.slice/user@1000.service"
-    tree = Ownership(None, None, top)  # type: ignore[arg-type]  # nobody is asked
+    tree = Ownership(None, None, top)  # type: ignore[arg-type]  # systemd isn't asked
     monkeypatch.setattr(cgroup, "control_group_of", lambda _: f"{top}/app.slice/a.service/worker/1")
     assert tree.home_of(1) == Home("a.service", f"{top}/app.slice/a.service")
