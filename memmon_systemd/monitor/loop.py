@@ -215,6 +215,9 @@ class Monitor:
                 self._report.reading(target)
             if self._decider.consider(target, gauge, result, now_s):
                 self._targets.has_changed = True
+            for source in self._sources:
+                if source.due_s <= now_s:  # What systemd said of the target is news for it.
+                    self._sources_due_s = self._sources_soon_s = now_s
         # Of many targets each may have waited for a slow systemd, all before the turn is over.
         self._heartbeat.beat(self._clock())
 

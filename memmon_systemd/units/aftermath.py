@@ -27,7 +27,7 @@ class Aftermath:
         self._action = action
 
     def ended(self, name: str, now_s: float) -> None:
-        """The cgroup of a unit went."""
+        """The invocation of a unit has ended: its cgroup went, or systemd says so."""
         entry = self._ledger.pending(name)
         if entry is None or entry.ended_s is not None:
             return
@@ -37,47 +37,66 @@ class Aftermath:
         except BusError:
             return  # What killed it stays unknown; that it ended is known.
 
+    def began(self, name: str) -> None:
+        """A unit has a cgroup again."""
+        entry = self._ledger.pending(name)
+        if entry is not None:
+            entry.is_down = False
+
     def follow(self, now_s: float, interval_s: float) -> float:
-        """Ask about each unit that isn't back; when to ask again."""
+        """Ask about each unit that ended and isn't back; when to ask again.
+
+        One that is down is asked about again when it has a cgroup again.
+        """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            if entry.ended_s is not None or self._action is Action.RELOAD:
-                self._ask(name, entry, now_s)
-            if entry.asked_s is not None:
+            is_reload = self._action is Action.RELOAD
+            if entry.is_down or (entry.ended_s is None and not is_reload):
+                continue
+            if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
         return due_s
 
-    def _ask(self, name: str, entry: Entry, now_s: float) -> None:
+    def _is_on_its_way(self, name: str, entry: Entry, now_s: float) -> bool:
+        """Ask about one unit, and say what there is to be said; whether more is to come by itself."""
         try:
             state = self._manager.state(self._manager.unit(name))
         except BusError:
-            return  # It is asked again.
+            return True  # It is asked again.
+        is_active = state.active_state == "active"
         if self._action is Action.RELOAD and entry.ended_s is None:
-            if state.active_state == "active" and not state.job_id:
+            if is_active and not state.job_id:
                 entry.settle()
-            return
-        if state.active_state == "active" and state.invocation_id != entry.invocation_id:
+                return False
+            return True
+        if is_active and state.invocation_id != entry.invocation_id:
             self._say_that_it_is_back(name, entry, state, now_s)
             entry.settle()
-        elif not entry.is_said:
+            return False
+        entry.is_down = state.active_state in ("inactive", "failed") and not state.job_id
+        is_down = entry.is_down
+        if entry.said_s is None:
             self._see_whether_it_is_late(name, entry, state, now_s)
+        if is_down and state.active_state == "inactive":
+            entry.settle()  # It was stopped for good.
+        return not is_down
 
     def _say_that_it_is_back(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
-        asked_s = entry.asked_s or now_s
+        asked_s = now_s if entry.asked_s is None else entry.asked_s
         active_s = now_s if state.active_since_s is None else state.active_since_s
-        ended_s = entry.ended_s or active_s
+        ended_s = active_s if entry.ended_s is None else entry.ended_s
         self._report.came_back(name, _how(entry), ended_s - asked_s, max(active_s, ended_s) - asked_s)
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
-        ended_s = entry.ended_s or now_s
-        if state.active_state in ("inactive", "failed") and not state.job_id:
+        ended_s = now_s if entry.ended_s is None else entry.ended_s
+        if entry.is_down:
             how = entry.result or state.sub_state
             why = f"it is {state.active_state} ({how}): systemd doesn't start it again"
         elif now_s - ended_s >= self._start_s(name):
             why = f"it is {state.active_state} ({state.sub_state}) still"
         else:
             return
-        entry.is_said = True
+        entry.said_s = now_s
         self._report.not_back(name, _how(entry), now_s - ended_s, why)
 
     def _start_s(self, name: str) -> float:

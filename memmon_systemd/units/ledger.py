@@ -17,9 +17,10 @@ class Entry:
         "budget",
         "ended_s",
         "invocation_id",
-        "is_said",
+        "is_down",
         "is_spent_said",
         "result",
+        "said_s",
     )
 
     def __init__(self, budget: Budget) -> None:
@@ -29,18 +30,20 @@ class Entry:
         self.invocation_id = b""
         """Of that invocation."""
         self.ended_s: float | None = None
-        """When its cgroup went."""
+        """When the invocation ended."""
+        self.is_down = False
+        """Whether it was inactive or failed after that, and has no new cgroup: nobody starts it."""
         self.result: str | None = None
         """systemd's Result of it, if that could be read in time."""
-        self.is_said = False
-        """Whether it was said that it isn't back in time."""
+        self.said_s: float | None = None
+        """When it was said that it isn't back in time."""
         self.is_spent_said = False
         """Whether it was said that the budget is used up, since the last request."""
 
     def settle(self) -> None:
         """It is back, or won't come back."""
-        self.asked_s = self.ended_s = self.result = None
-        self.is_said = False
+        self.asked_s = self.ended_s = self.result = self.said_s = None
+        self.is_down = False
 
 
 class Ledger:

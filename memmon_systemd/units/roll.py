@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from memmon_systemd.monitor.policy import Hold
-from memmon_systemd.monitor.target import Target, TargetList
+from memmon_systemd.monitor.target import NEVER, Target, TargetList
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.units.ledger import Ledger
@@ -15,8 +15,9 @@ class Rolls:
     """The queues of units that wait for their turn.
 
     Slots are held by units, not by time: one that was asked holds its slot until its new invocation is
-    active, and so does one that systemd says is starting, stopping or failed, whoever made it so. Who that is
-    comes in one answer, at most once in an interval for each group.
+    active, and so does one that systemd says is starting, stopping or failed, whoever made it so. One that
+    was stopped for good gives its slot back. Who that is comes in one answer, at most once in an interval for
+    each group.
     """
 
     def __init__(self, manager: Manager, targets: TargetList, ledger: Ledger, interval_s: float) -> None:
@@ -26,8 +27,8 @@ class Rolls:
         self._targets = targets
         self._ledger = ledger
         self._interval_s = interval_s
-        self._down: dict[str, tuple[float, frozenset[str]]] = {}
-        """By group: until when the last answer holds, and who was down by it."""
+        self._down: dict[str, tuple[float, frozenset[str] | None]] = {}
+        """By group: when systemd was asked, and who was down by its answer; None: it didn't answer."""
 
     def is_its_turn(self, target: Target, at_most: int, now_s: float) -> bool:
         """Whether there is a free slot, and fewer of its queue are nearer than there are slots."""
@@ -38,21 +39,24 @@ class Rolls:
         room = at_most - len(taken)
         return room > 0 and self._nearer(target, group, room) < room
 
-    def _taken(self, group: str, now_s: float) -> set[str]:
-        asked = {name for name, _ in self._ledger.all_pending() if self._group_of(name) == group}
-        return asked | self._down_now(group, now_s)
+    def _taken(self, group: str, now_s: float) -> frozenset[str]:
+        read_s, down = self._down.get(group, (NEVER, None))
+        if not read_s <= now_s < read_s + self._interval_s:
+            read_s, down = self._down[group] = (now_s, self._down_now(group))
+        # One that was said not to be back is failed or late: systemd knows if it still is.
+        asked = frozenset(
+            name
+            for name, entry in self._ledger.all_pending()
+            if self._group_of(name) == group
+            and (down is None or entry.said_s is None or entry.said_s > read_s)
+        )
+        return asked if down is None else asked | down
 
-    def _down_now(self, group: str, now_s: float) -> frozenset[str]:
-        until_s, down = self._down.get(group, (0.0, frozenset()))
-        if now_s < until_s:
-            return down
+    def _down_now(self, group: str) -> frozenset[str] | None:
         try:
-            down = self._manager.down_or_on_the_way(group)
+            return self._manager.down_or_on_the_way(group)
         except BusError:
-            # Where systemd doesn't answer those that were asked hold their slots.
-            down = frozenset()
-        self._down[group] = (now_s + self._interval_s, down)
-        return down
+            return None
 
     def _nearer(self, target: Target, group: str, enough: int) -> int:
         """How many that wait in the same queue are nearer to their thresholds, counted up to `enough`."""

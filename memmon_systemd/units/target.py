@@ -70,6 +70,7 @@ class UnitTarget(MeasuredUnit):
         gauge.look_closer()
         self.begin(gauge, now_s)
         self._listen(found, gauge, now_s)
+        self._context.aftermath.began(self.name)
         self._context.shared.report.began(self)
         return True
 
@@ -93,10 +94,13 @@ class UnitTarget(MeasuredUnit):
             self._backoff.worked()
         activity = activity_of(state, is_oneshot=self._is_oneshot, kill_whom=self.settings.kill_whom)
         if known.invocation_id not in (b"", state.invocation_id):
-            self._context.aftermath.ended(self.name, now_s)
             activity = Activity.CHANGED
         elif activity is Activity.RUNNING and self.found is not None and cgroup.is_frozen(self.found.path):
             activity = Activity.FROZEN
+        if activity is Activity.CHANGED or activity is Activity.DOWN:
+            # Processes that were left keep the cgroup: nothing else says that the invocation has ended.
+            self._context.aftermath.ended(self.name, now_s)
+            self._on_event(now_s)
         return Presence(activity, _age_s(state, now_s))
 
     def request(self, now_s: float) -> Outcome:

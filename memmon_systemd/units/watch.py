@@ -240,7 +240,7 @@ class UnitWatch(Source):
             return now_s
         due_s = self._follow_up_s
         if self._limits_are_old or not self._watch.has_all:
-            due_s = now_s + self._settings.interval_s
+            due_s = min(due_s, now_s + self._settings.interval_s)
         if self._stop is not None and self._is_asked_for_stop():
             due_s = min(due_s, now_s + _STOP_PAUSE_S)
         for target in self._targets.values():

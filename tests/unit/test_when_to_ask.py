@@ -204,6 +204,51 @@ def test_one_that_doesnt_come_back_keeps_its_slot_and_is_said(start: Start) -> N
     assert "it is failed (exit-code): systemd doesn't start it again" in line
 
 
+def test_one_that_was_stopped_for_good_gives_its_slot_back(start: Start) -> None:
+    tree = start("-m 100 --at-most 1 worker@*.service")
+    tree.make("worker@1.service", 101)
+    tree.advance(1)
+    tree.make("worker@2.service", 120)
+    (tree.top / "system.slice" / "worker@1.service").rename(tree.top / "gone")
+    says(tree, "worker@1.service", active_state="inactive", sub_state="dead")
+    tree.advance(10)
+    assert tree.asked == ["kill worker@1.service main 15", "kill worker@2.service main 15"]
+
+
+def test_one_that_failed_holds_its_slot_until_that_is_reset_and_nobody_asks_about_it_meanwhile(
+    start: Start,
+) -> None:
+    tree = start("-m 100 --at-most 1 worker@*.service")
+    tree.make("worker@1.service", 101)
+    tree.advance(1)
+    (tree.top / "system.slice" / "worker@1.service").rename(tree.top / "gone")
+    says(tree, "worker@1.service", active_state="failed", sub_state="failed")
+    two = tree.make("worker@2.service", 90)
+    tree.advance(10)
+    questions = tree.manager.questions
+    tree.advance(600)
+    assert tree.manager.questions == questions
+    use(two, 120 * MIB)
+    tree.advance(10)
+    assert len(tree.asked) == 1
+    says(tree, "worker@1.service", active_state="inactive", sub_state="dead")
+    tree.advance(10)
+    assert len(tree.asked) == 2
+
+
+def test_an_invocation_that_left_processes_behind_is_said_not_to_be_back(start: Start) -> None:
+    """As after SendSIGKILL=no, where systemd can't start the next one among them (Result=resources)."""
+    tree = start("-m 100 --restart --repeat 1s app.service")
+    tree.make("app.service", 101)
+    tree.advance(0.5)
+    says(tree, active_state="failed", sub_state="failed", invocation_id=b"next")
+    tree.manager.results["app.service"] = "resources"
+    tree.advance(60)
+    assert len(tree.asked) == 1
+    (line,) = tree.log.having("isn't back")
+    assert "it is failed (resources)" in line
+
+
 def test_above_the_hard_threshold_it_jumps_the_queue(start: Start) -> None:
     tree = start("-m 100 --hard 200 --at-most 1 worker@*.service")
     tree.make("worker@1.service", 101)

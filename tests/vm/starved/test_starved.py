@@ -49,7 +49,7 @@ def monitor() -> Iterator[int]:
     """The shipped unit with nothing to spare: its limit is what it has. Its PID."""
     Path("/etc/memory-monitor").mkdir(exist_ok=True)
     Path("/etc/memory-monitor/starved.conf").write_text(
-        f"MAX_MEMORY={LIMIT_MIB}\nINTERVAL=1\nSIGNAL=SIGTERM\nOPTIONS=--budget infinity\n"
+        f"MAX_MEMORY={LIMIT_MIB}\nINTERVAL=1\nSIGNAL=SIGTERM\nOPTIONS=--budget infinity --repeat 1s\n"
     )
     run("systemctl", "start", MONITOR)
     limit_to_what_it_has(MONITOR)
