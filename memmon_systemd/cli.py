@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StartError, OSError, ImportError) as error:  # A library that can't be mapped is an ImportError.
         return _fail(str(error), EXIT_FAILED)
     except MemoryError:
-        return _fail("not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)", EXIT_FAILED)
+        return _fail(
+            "not enough memory to start: raise LimitAS=, LimitDATA= or LimitSTACK=",
+            EXIT_FAILED,
+        )
 
 
 def _parsed(arguments: Sequence[str]) -> Settings | str:

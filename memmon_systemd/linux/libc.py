@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 from typing import Final
 
 # <sys/inotify.h>, inotify(7)
@@ -14,13 +15,15 @@ IN_DELETE: Final = 0x200
 IN_Q_OVERFLOW: Final = 0x4000
 IN_ONLYDIR: Final = 0x0100_0000
 
-# <sys/mman.h>, mlockall(2)
+# <sys/mman.h>, mlockall(2), mmap(2); the module mmap would be another library.
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_PROT_NONE, _MAP_PRIVATE, _MAP_ANONYMOUS = 0, 0x02, 0x20
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 # <linux/prctl.h>, prctl(2)
 _PR_SET_THP_DISABLE: Final = 41
 
-# <bits/mman-linux.h>, madvise(2); the module mmap would be another library.
+# <bits/mman-linux.h>, madvise(2)
 _MADV_DONTNEED: Final = 4
 
 # <malloc.h>, mallopt(3)
@@ -28,8 +31,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _LARGEST_INT: Final = 2**31 - 1
 
 
+_STACK_BYTES: Final = 128 * 1024
+_SMALLEST_STACK_BYTES: Final = 512 * 1024
+"""With 256 KiB Python 3.11 has too little for the block as well."""
+
+
 class _StackBlock(ctypes.Structure):
-    _fields_ = (("room", ctypes.c_char * (128 * 1024)),)
+    _fields_ = (("room", ctypes.c_char * _STACK_BYTES),)
 
 
 class Libc:
@@ -42,6 +50,9 @@ class Libc:
         self._library = ctypes.CDLL(None, use_errno=True)
         self._library.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
         self._library.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        self._library.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+        self._library.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+        self._library.mmap.restype = ctypes.c_void_p
 
     def inotify(self) -> int:
         """A new inotify descriptor, non-blocking."""
@@ -76,7 +87,16 @@ class Libc:
         return refused or ctypes.get_errno() == errno.EINVAL
 
     def touch_stack(self) -> None:
-        """Use 128 KiB of the stack once: libffi copies an argument by value there."""
+        """Use 128 KiB of the stack once: libffi copies an argument by value there. MemoryError."""
+        # A stack that may not grow is answered with SIGSEGV. For RLIMIT_AS: a mapping is with an error.
+        stack_bytes = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        if 0 <= stack_bytes < _SMALLEST_STACK_BYTES:
+            raise MemoryError
+        flags = _MAP_PRIVATE | _MAP_ANONYMOUS
+        room = self._library.mmap(None, 2 * _STACK_BYTES, _PROT_NONE, flags, -1, 0)
+        if room == _MAP_FAILED:
+            raise MemoryError
+        self._checked(self._library.munmap(room, 2 * _STACK_BYTES))
         self._library.getpid(_StackBlock())
 
     def lock_memory(self) -> None:

@@ -157,9 +157,17 @@ class MonitorProcess:
     @property
     def rss_kib(self) -> int:
         """VmRSS of /proc/PID/status, see proc(5)."""
+        return self._kib("VmRSS")
+
+    @property
+    def peak_kib(self) -> int:
+        """VmPeak of /proc/PID/status: the most address space that it has had."""
+        return self._kib("VmPeak")
+
+    def _kib(self, field: str) -> int:
         text = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", text, re.MULTILINE)
-        assert found is not None, f"no VmRSS for {self.pid}:\n{text}"
+        found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+        assert found is not None, f"no {field} for {self.pid}:\n{text}"
         return int(found[1])
 
     def wait_for_line(self, pattern: str, deadline_s: float) -> str:

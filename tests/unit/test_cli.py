@@ -192,7 +192,10 @@ def test_version_is_that_of_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        ("MemoryError()", "not enough memory to start: raise LimitAS= or LimitDATA= (ulimit -v, -d)"),
+        (
+            "MemoryError()",
+            "not enough memory to start: raise LimitAS=, LimitDATA= or LimitSTACK=",
+        ),
         ("ImportError('libffi.so.8: failed to map segment')", "libffi.so.8: failed to map segment"),
         ("OSError(12, 'Cannot allocate memory', '/x')", "[Errno 12] Cannot allocate memory: '/x'"),
     ],
