@@ -108,7 +108,7 @@ def test_of_40_workers_that_leak_alike_at_most_4_are_down_at_a_time(
         took_s = time.monotonic() - begun_s
         with capsys.disabled():
             print(
-                f"\n{count} workers, --at-most {most}: {max(down)} down at worst, all back after {took_s:.0f} s"
+                f"\n{count} workers, --at-most {most}: {max(down)} down at worst, all back in {took_s:.0f} s"
             )
         assert max(down) <= most
         monitor.wait_for(r"rolling@\d+\.service: ended after .* and active again after", count)
