@@ -126,7 +126,7 @@ class Sources:
             Signaller(systemd.manager, self._machine.table),
             ledger,
             Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
-            Aftermath(systemd.manager, ledger, self._context.report, asked.action),
+            Aftermath(systemd.manager, ledger, self._context.report),
             self._context,
         )
         return UnitWatch(

@@ -6,7 +6,6 @@ from typing import Final
 
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.target import NEVER
-from memmon_systemd.settings import Action
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.unit import UnitState
@@ -20,11 +19,10 @@ _DEFAULT_START_S: Final = 90.0
 class Aftermath:
     """Follows the units that were asked, until they are back."""
 
-    def __init__(self, manager: Manager, ledger: Ledger, report: Report, action: Action) -> None:
+    def __init__(self, manager: Manager, ledger: Ledger, report: Report) -> None:
         self._manager = manager
         self._ledger = ledger
         self._report = report
-        self._action = action
 
     def ended(self, name: str, now_s: float) -> None:
         """The invocation of a unit has ended: its cgroup went, or systemd says so."""
@@ -50,8 +48,7 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            is_reload = self._action is Action.RELOAD
-            if entry.is_down or (entry.ended_s is None and not is_reload):
+            if entry.is_down or (entry.ended_s is None and not entry.is_reload):
                 continue
             if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
@@ -64,7 +61,7 @@ class Aftermath:
         except BusError:
             return True  # It is asked again.
         is_active = state.active_state == "active"
-        if self._action is Action.RELOAD and entry.ended_s is None:
+        if entry.is_reload and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()
                 return False

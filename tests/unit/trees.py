@@ -319,7 +319,7 @@ class Tree:
                 signaller,
                 ledger,
                 Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
-                Aftermath(self.manager, ledger, self.context.report, asked.action),
+                Aftermath(self.manager, ledger, self.context.report),
                 self.context,
             ),
             asked,
