@@ -59,3 +59,8 @@ class Event(Enum):
     OWNER_SKIPPED = Kind("9ce41ec42ef242eda22f9f6f999fa9fe", 4)
     OWNER_UNKNOWN = Kind("e7aecafe3ad94b08abb2e2064dae868e", 4)
     NEAR_UNIT = Kind("79bfa77ad98b44da82d3f06e8730f622", 4)
+    SETTINGS_CHANGED = Kind("4dd7c3f86e9447f88e991a48fa13c6bc", 6)
+    LEFT_TO_ANOTHER = Kind("b409f548ca384e699b35eff2e9e9e9fe", 5)
+    TAKEN_OVER = Kind("8dabb7a8c07b4527b3767de95aa797fb", 5)
+    UNIT_SETTINGS_WRONG = Kind("8d343f06f29d40d3b1de60c307ac8b81", 3)
+    UNIT_FILES_UNKNOWN = Kind("a405ad04bf4e4f12a62e0aef61a9c409", 4)

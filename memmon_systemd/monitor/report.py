@@ -145,6 +145,19 @@ class Report:
         sentence = f"{target.name}: the threshold is now {_threshold(target)}, {_usage(target)}"
         self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
 
+    def settings_changed(self, target: Target, changes: Sequence[str]) -> None:
+        """The settings of a unit are others now: "Threshold=80% (was 90%)" each."""
+        sentence = f"{target.name}: settings changed: {', '.join(changes)}"
+        self.log.write(Event.SETTINGS_CHANGED, sentence, target.unit, target.state)
+
+    def left_to(self, unit: str, monitor: str) -> None:
+        """A unit has a monitor of its own."""
+        self.log.write(Event.LEFT_TO_ANOTHER, f"{unit}: left to {monitor}, which monitors it", unit)
+
+    def taken_over(self, unit: str, monitor: str) -> None:
+        """The monitor of a unit is not active any more."""
+        self.log.write(Event.TAKEN_OVER, f"{unit}: monitored here again: {monitor} is not active", unit)
+
     def came_back(self, unit: str, how: str, ended_s: float, active_s: float) -> None:
         """A unit that was asked is active again."""
         times = f"{how} after {format_seconds(ended_s)} and active again after {format_seconds(active_s)}"

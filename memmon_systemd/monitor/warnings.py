@@ -76,6 +76,15 @@ class Warnings:
         """Whether systemd would start the service again can't be asked."""
         self._warn(Event.RESTART_UNKNOWN, f"{unit}: can't tell whether systemd would restart it: {why}", unit)
 
+    def unit_settings(self, unit: str, problem: str, *, is_kept: bool) -> None:
+        """A section in the files of a unit is wrong."""
+        kept = "; the settings of before stay in force" if is_kept else ""
+        self._warn(Event.UNIT_SETTINGS_WRONG, f"{unit}: {problem}{kept}", unit)
+
+    def unit_files_unknown(self, why: str) -> None:
+        """Systemd could not be asked which files a unit has."""
+        self._warn(Event.UNIT_FILES_UNKNOWN, f"can't tell which units are configured: {why}; asking again")
+
     def name_guessed(self, name: str, unit: str, why: str) -> None:
         """A NAME is taken for a process-name prefix because systemd can't be asked."""
         self._warn(

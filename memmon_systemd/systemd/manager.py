@@ -58,6 +58,13 @@ class Manager:
         """The directories in which it looks for the files of units."""
         return [os.fsdecode(directory) for directory in self._bus.property(MANAGER, b"UnitPath", b"as")]
 
+    def unit_files(self, unit: Unit) -> tuple[str, ...]:
+        """The files that systemd has read of a unit: its fragment, and its drop-ins in their order."""
+        fragment = os.fsdecode(self._bus.property(unit.common, b"FragmentPath", b"s"))
+        drop_ins = self._bus.property(unit.common, b"DropInPaths", b"as")
+        paths = [fragment, *(os.fsdecode(path) for path in drop_ins)]
+        return tuple(path for path in paths if path)
+
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
         return os.fsdecode(self._bus.property(MANAGER, b"ControlGroup", b"s"))

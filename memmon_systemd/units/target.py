@@ -103,6 +103,19 @@ class UnitTarget(MeasuredUnit):
             self._on_event(now_s)
         return Presence(activity, _age_s(state, now_s))
 
+    def adopt(self, settings: TargetSettings, now_s: float) -> None:
+        """Go on by other settings; what it is in the middle of, and what it was asked, counts on."""
+        before, self.settings = self.settings, settings
+        self._context.ledger.adopt(self.name, settings)
+        if self.found is None:
+            return
+        self._knows_unit_file = False
+        self._ask_of_signal_and_repeat()
+        if (settings.metric, settings.swap) != (before.metric, before.swap):
+            self._measure_anew(self.found)
+        self.follow_limit(now_s, is_news=False)
+        self.look_at(now_s)
+
     def request(self, now_s: float) -> Outcome:
         """KillUnit, TryRestartUnit or ReloadUnit, else the signal by pidfd."""
         if self.found is None:
@@ -147,16 +160,25 @@ class UnitTarget(MeasuredUnit):
 
     def _ask_systemd(self) -> None:
         """Which invocation it is, and by which signal it is asked where systemd doesn't answer later."""
-        manager, unit = self._context.manager, self._bus_unit
         self._knows_unit_file = False
-        if self.settings.repeat_s is not None:
-            self.repeat_s = self.settings.repeat_s
         try:
-            self._known = manager.identity(unit)
-            if self.settings.signal_number is None:
-                self.signal_number = manager.stop_signal(unit) or signal.SIGTERM
+            self._known = self._context.manager.identity(self._bus_unit)
         except BusError as error:
             self._known = UNKNOWN
+            self._context.shared.report.warn.invocation_unknown(self.name, str(error))
+        else:
+            self._ask_of_signal_and_repeat()
+
+    def _ask_of_signal_and_repeat(self) -> None:
+        settings = self.settings
+        if settings.repeat_s is not None:
+            self.repeat_s = settings.repeat_s
+        if settings.signal_number is not None:
+            self.signal_number = settings.signal_number
+            return
+        try:
+            self.signal_number = self._context.manager.stop_signal(self._bus_unit) or signal.SIGTERM
+        except BusError as error:
             self._context.shared.report.warn.invocation_unknown(self.name, str(error))
 
     def _ask_of_unit_file(self) -> None:
