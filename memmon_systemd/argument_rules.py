@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from memmon_systemd import parsing
 from memmon_systemd.errors import UsageError
@@ -39,15 +39,36 @@ def check_modes(wanted: Settings) -> None:
         raise UsageError("--json: is the format of a report: add --check")
 
 
-def check_moments(asked: TargetSettings) -> None:
+class Wording(NamedTuple):
+    """What a user has written, as messages name it."""
+
+    threshold: str
+    hard_threshold: str
+    then_restart: str
+    restart: str
+
+
+ON_COMMAND_LINE: Final = Wording("-m", "--hard", "--then-restart", "--restart")
+IN_UNIT_FILE: Final = Wording("Threshold=", "HardThreshold=", "ThenRestart=", "Action=restart")
+
+
+def check_moments(asked: TargetSettings, wording: Wording = ON_COMMAND_LINE) -> None:
     """Refuse rules of when to ask that don't go together; UsageError."""
     hard, threshold = asked.hard_threshold, asked.threshold
-    if isinstance(hard, Size) and isinstance(threshold, Size) and hard.size_bytes <= threshold.size_bytes:
-        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
-    if isinstance(hard, Share) and isinstance(threshold, Share) and hard.percent <= threshold.percent:
-        raise UsageError(f"--hard: {hard} is not above the threshold of {threshold}: use more than -m")
+    is_above = True
+    if isinstance(hard, Size) and isinstance(threshold, Size):
+        is_above = hard.size_bytes > threshold.size_bytes
+    elif isinstance(hard, Share) and isinstance(threshold, Share):
+        is_above = hard.percent > threshold.percent
+    if not is_above:
+        raise UsageError(
+            f"{wording.hard_threshold}: {hard} is not above the threshold of {threshold}:"
+            f" use more than {wording.threshold}"
+        )
     if asked.then_restart_s is not None and asked.action is Action.RESTART:
-        raise UsageError("--then-restart: --restart does that at once: leave one of them out")
+        raise UsageError(
+            f"{wording.then_restart}: {wording.restart} does that at once: leave one of them out"
+        )
 
 
 def check_split_values(arguments: Sequence[str]) -> None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
 from memmon_systemd.argument_rules import check_modes, check_moments, check_split_values
 from memmon_systemd.errors import UsageError
-from memmon_systemd.options import add_options, as_argument
+from memmon_systemd.options import OPTIONS
 from memmon_systemd.settings import Settings, TargetSettings
+
+T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
 _EPILOG = """\
@@ -68,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
-    add("names", nargs="+", metavar="NAME", type=as_argument(parsing.parse_name), help="what to monitor")
-    add_options(add)
+    add("names", nargs="+", metavar="NAME", type=_as_argument(parsing.parse_name), help="what to monitor")
+    _add_options(parser)
     version = f"memory-monitor {__version__}\n"
     add(
         "--version",
@@ -80,6 +82,44 @@ def _parser() -> argparse.ArgumentParser:
         help="print the version and exit",
     )
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    for option in OPTIONS:
+        if not option.flags:
+            continue
+        if option.metavar is None:
+            add(
+                *option.flags,
+                dest=option.field,
+                action="store_const",
+                const=option.constant,
+                default=option.default,
+                help=option.help,
+            )
+        else:
+            add(
+                *option.flags,
+                dest=option.field,
+                metavar=option.metavar,
+                type=_as_argument(option.parse),
+                default=option.default,
+                required=option.is_required,
+                help=option.help,
+            )
+
+
+def _as_argument(parse_value: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser of values for argparse, which puts the option's name before the message."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse_value(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:

@@ -20,6 +20,10 @@ class Metric(StrEnum):
     PSS = "pss"
 
 
+PROCESS_METRICS: Final = (Metric.RSS, Metric.PSS)
+"""Those of processes; all others are of units."""
+
+
 class NameKind(StrEnum):
     """What a NAME on the command line stands for."""
 
