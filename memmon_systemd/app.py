@@ -71,6 +71,8 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources.warn_of_what_stays_down()
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)
+    if settings.configured and not os.isatty(0):
+        signal.signal(signal.SIGHUP, lambda *_: sources.reload())
     reserve = _lock(settings, monitor, sources, context, sink)
     notifier.ready()
     monitor.run()
@@ -133,7 +135,7 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
         monitor.look_around()
         context.poller.wait(0.0, time.monotonic)
 
-    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.follows_processes)
+    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.has_crowds)
     for problem in problems:
         context.report.warn.not_locked(problem)
     return reserve

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from memmon_systemd import parsing
 from memmon_systemd.errors import UsageError
-from memmon_systemd.settings import Action, Settings, Share, Size, TargetSettings
+from memmon_systemd.parsing import quoted
+from memmon_systemd.settings import Action, NameKind, Settings, Share, Size, TargetSettings
 
 _MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
     "-m": parsing.parse_threshold,
@@ -19,6 +20,19 @@ _MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
     "--repeat": parsing.parse_time,
 }
 """The options whose values have units."""
+
+
+def check_presence(names: Sequence[str], threshold: object, *, configured: bool) -> None:
+    """Refuse arguments without a NAME and a threshold, or with them where units have their own; UsageError."""
+    if configured:
+        if names:
+            raise UsageError(f"--configured: is for all units that say so: leave {quoted(names[0])} out")
+        if threshold is not None:
+            raise UsageError("--configured: each unit has its own Threshold=: leave -m out")
+        return
+    missing = [what for what, has in (("-m/--max-memory", threshold), ("NAME", names)) if not has]
+    if missing:
+        raise UsageError(f"the following arguments are required: {', '.join(missing)}")
 
 
 def check_modes(wanted: Settings) -> None:
@@ -35,6 +49,14 @@ def check_modes(wanted: Settings) -> None:
             raise UsageError(f"--check: changes nothing and exits: leave {option} out")
     if wanted.once and wanted.until_stopped:
         raise UsageError("--once: polls once and exits: leave --until-stopped out")
+    if wanted.configured:
+        for option, given in (
+            ("--as", wanted.name_kind is not NameKind.AUTO),
+            ("--until-stopped", wanted.until_stopped),
+            ("--check", wanted.check),
+        ):
+            if given:
+                raise UsageError(f"{option}: is for a NAME: leave it or --configured out")
     if wanted.json and not wanted.check:
         raise UsageError("--json: is the format of a report: add --check")
 

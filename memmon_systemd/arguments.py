@@ -12,10 +12,10 @@ from dataclasses import fields
 from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
-from memmon_systemd.argument_rules import check_modes, check_moments, check_split_values
+from memmon_systemd.argument_rules import check_modes, check_moments, check_presence, check_split_values
 from memmon_systemd.errors import UsageError
 from memmon_systemd.options import OPTIONS
-from memmon_systemd.settings import Settings, TargetSettings
+from memmon_systemd.settings import EACH_ITS_OWN, Settings, TargetSettings
 
 T = TypeVar("T")
 
@@ -34,6 +34,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
+    check_presence(names, given["threshold"], configured=given["configured"])
+    if given["configured"]:
+        given["threshold"] = EACH_ITS_OWN
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
     check_modes(wanted)
@@ -70,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
-    add("names", nargs="+", metavar="NAME", type=_as_argument(parsing.parse_name), help="what to monitor")
+    add("names", nargs="*", metavar="NAME", type=_as_argument(parsing.parse_name), help="what to monitor")
     _add_options(parser)
     version = f"memory-monitor {__version__}\n"
     add(
@@ -105,7 +108,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
                 metavar=option.metavar,
                 type=_as_argument(option.parse),
                 default=option.default,
-                required=option.is_required,
                 help=option.help,
             )
 

@@ -33,7 +33,6 @@ class Option:
     default: object = None
     constant: object = True
     """The value of the field where an option is given that takes none."""
-    is_required: bool = False
     choices: tuple[str, ...] = ()
     """All values, where they are words."""
     help: str = ""
@@ -57,7 +56,6 @@ _MEASURED: Final = (
         key="Threshold",
         metavar="SIZE",
         parse=parsing.parse_threshold,
-        is_required=True,
         help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%)",
     ),
     Option(
@@ -197,6 +195,13 @@ _HOW: Final = (
 )
 
 _MODES: Final = (
+    Option(
+        field="configured",
+        flags=("--configured",),
+        default=False,
+        help="monitor every unit with a section [X-MemoryMonitor] in its files instead of a NAME; options are"
+        " defaults for what a section doesn't set",
+    ),
     Option(
         field="user",
         flags=("--user",),

@@ -98,6 +98,8 @@ class Share:
 
 
 Threshold: TypeAlias = Size | Share
+EACH_ITS_OWN: Final = Share(100.0)
+"""In the place of a threshold where each unit says its own."""
 UNIT_BUDGET: Final = Rate(10, 3600.0)
 UNBOUNDED: Final = Rate(None, 0.0)
 
@@ -143,6 +145,8 @@ class Settings:
     target: TargetSettings
     """Of every target that the names stand for."""
     name_kind: NameKind = NameKind.AUTO
+    configured: bool = False
+    """Every unit that says so in its own files, in place of names."""
     user: bool = False
     once: bool = False
     until_stopped: bool = False

@@ -41,6 +41,11 @@ class Report:
 
     def started(self, version: str, settings: Settings) -> None:
         """What will be done, with the threshold in its unit: a wrong number shows in the first line."""
+        if settings.configured:
+            what = "monitoring each unit with a section [X-MemoryMonitor] in its files"
+            would = "; dry run: nothing will be done" if settings.target.dry_run else ""
+            self.log.write(Event.STARTED, f"memory-monitor {version}: {what}{would}")
+            return
         asked = settings.target
         sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
         what = plan(asked.action, sent)

@@ -50,6 +50,8 @@ class Configured:
         self._is_unanswered = False
         self.others = others
         """Units that have a monitor of their own."""
+        self.is_outdated = False
+        """Whether all of them are to be read again, for somebody says so."""
         self.due_s = NEVER
         """When to read the next ones."""
 
@@ -93,17 +95,13 @@ class Configured:
         """What has changed, as a log line says it."""
         return differences(before, after)
 
-    def reload(self, now_s: float) -> None:
-        """Read all of them again."""
-        self._unread.update(dict.fromkeys(self._known))
-        self.due_s = now_s
-
     def changes(
-        self, now_s: float, interval_s: float, at_most: int = _READ_AT_ONCE
+        self, now_s: float, interval_s: float, *, all_at_once: bool
     ) -> Mapping[str, TargetSettings | None]:
-        """Read some of the units that are due; those whose settings are others than before."""
-        if self._watch.has_reloaded(now_s):
-            self.reload(now_s)
+        """Read some of the units that are due, or all; those whose settings are others than before."""
+        if self._watch.has_reloaded(now_s) or self.is_outdated:
+            self.is_outdated = False
+            self._unread.update(dict.fromkeys(self._known))
         changed: dict[str, TargetSettings | None] = {}
         self.due_s = self._watch.due_s
         due = list(self._unread)
@@ -123,6 +121,8 @@ class Configured:
                 changed[name] = self._known[name]
         if self._unread:
             self.due_s = now_s
+        elif changed:
+            self._values = {value: value for value in self._known.values() if value is not None}
         return changed
 
     def _read(self, name: str, before: TargetSettings | None) -> TargetSettings | None:

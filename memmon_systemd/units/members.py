@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memmon_systemd.monitor.source import Source
-from memmon_systemd.settings import TargetSettings
+from memmon_systemd.settings import Action, TargetSettings
 from memmon_systemd.units.choice import Choice
 from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.target import UnitTarget
@@ -46,6 +46,20 @@ class Members(Source):
     def names(self) -> list[str]:
         """The units that are waited for or measured now."""
         return list(self._targets)
+
+    def asked_by_signal(self) -> dict[str, int | None]:
+        """The units that get a signal, by name; None: the unit's own."""
+        return {
+            name: target.settings.signal_number
+            for name, target in self._targets.items()
+            if target.settings.action is Action.SIGNAL
+        }
+
+    def reload(self) -> None:
+        """Read the files of configured units again, at the next refresh; for a signal handler."""
+        if self._choice.configured is not None:
+            self._choice.configured.is_outdated = True
+            self.due_s = 0.0
 
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""

@@ -53,8 +53,6 @@ class ReloadWatch:
         return any(name.startswith("generator") for _, name in inotify.events(self.descriptor))
 
 
-def runtime_directory(*, user: bool, environ: Mapping[str, str]) -> str:
-    """Where the manager of the system, or of the user, keeps what its generators make."""
-    if not user:
-        return "/run/systemd"
-    return f"{environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.getuid()}'}/systemd"
+def runtime_directory(environ: Mapping[str, str], *, user: bool) -> str:
+    """The directory for what lasts until the next boot, or until the user has logged out."""
+    return (environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") if user else "/run"

@@ -104,7 +104,7 @@ class UnitWatch(Members):
         """Find what came and went; False where that couldn't be listed, and what is known holds."""
         had_all = self._watch.has_all
         try:
-            seen = self._watch.scan(self._choice.may_be_wanted)
+            seen: Mapping[str, cgroup.Found] = self._watch.scan(self._choice.may_be_wanted)
         except OSError as error:
             if not self._listed_in_vain:
                 self._context.shared.report.warn.units_unlisted(str(error))
@@ -127,18 +127,17 @@ class UnitWatch(Members):
         configured = self._choice.configured
         if configured is None:
             return
-        for name, settings in configured.changes(
-            now_s, self._interval_s, all_at_once=not self._has_looked
-        ).items():
+        changes = configured.changes(now_s, self._interval_s, all_at_once=not self._has_looked)
+        for name, settings in changes.items():
             target = self._targets.get(name)
             if target is None:
                 self.is_stale = True
             elif settings is None:
                 self._give_up(name, "its unit file no longer says so", now_s)
             else:
-                changes = configured.differences(target.settings, settings)
+                differences = configured.differences(target.settings, settings)
                 target.adopt(settings, now_s)
-                self._context.shared.report.settings_changed(target, changes)
+                self._context.shared.report.settings_changed(target, differences)
 
     def _end_gone(self, seen: Mapping[str, cgroup.Found], now_s: float) -> bool:
         """End the units whose cgroup was removed, or is another one; whether there were such."""

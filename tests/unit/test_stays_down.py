@@ -18,8 +18,7 @@ Start = Callable[..., Tree]
 
 
 def warnings(tree: Tree) -> list[str]:
-    names = tree.units.names()
-    warn_of_what_stays_down(names, tree.manager, tree.settings.target.signal_number, tree.context.report)
+    warn_of_what_stays_down(tree.units.asked_by_signal(), tree.manager, tree.context.report)
     return tree.log.having("warning: ")
 
 
