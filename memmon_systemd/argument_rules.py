@@ -23,7 +23,7 @@ _MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
 
 
 def check_presence(names: Sequence[str], threshold: object, *, configured: bool) -> None:
-    """Refuse arguments without a NAME and a threshold, or with them where units have their own; UsageError."""
+    """Refuse a missing NAME or threshold, and both where units have their own; UsageError."""
     if configured:
         if names:
             raise UsageError(f"--configured: is for all units that say so: leave {quoted(names[0])} out")

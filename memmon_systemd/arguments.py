@@ -31,10 +31,10 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
+    check_presence(given["names"], given["threshold"], configured=given["configured"])
     check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
-    check_presence(names, given["threshold"], configured=given["configured"])
     if given["configured"]:
         given["threshold"] = EACH_ITS_OWN
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}

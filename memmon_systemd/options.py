@@ -56,7 +56,8 @@ _MEASURED: Final = (
         key="Threshold",
         metavar="SIZE",
         parse=parsing.parse_threshold,
-        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%)",
+        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
+        " default: none, required without --configured",
     ),
     Option(
         field="interval_s",

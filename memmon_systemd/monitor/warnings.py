@@ -79,7 +79,7 @@ class Warnings:
     def unit_settings(self, unit: str, problem: str, *, is_kept: bool) -> None:
         """A section in the files of a unit is wrong."""
         kept = "; the settings of before stay in force" if is_kept else ""
-        self._warn(Event.UNIT_SETTINGS_WRONG, f"{unit}: {problem}{kept}", unit)
+        self._log.write(Event.UNIT_SETTINGS_WRONG, f"error: {unit}: {problem}{kept}", unit)
 
     def unit_files_unknown(self, why: str) -> None:
         """Systemd could not be asked which files a unit has."""

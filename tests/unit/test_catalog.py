@@ -137,6 +137,11 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.PROCESS_NOT_HELD: [lambda r: r.warn.process_not_held("app", 123, "EPERM")],
     Event.FEW_DESCRIPTORS: [lambda r: r.warn.few_descriptors("EPERM")],
     Event.OWNER_SKIPPED: [lambda r: r.warn.owner_skipped("cron.service", "app[123]", "another main process")],
+    Event.SETTINGS_CHANGED: [lambda r: r.settings_changed(process(), ["Threshold=80% (was 90%)"])],
+    Event.LEFT_TO_ANOTHER: [lambda r: r.left_to("app.service", "memory-monitor@app.service")],
+    Event.TAKEN_OVER: [lambda r: r.taken_over("app.service", "memory-monitor@app.service")],
+    Event.UNIT_SETTINGS_WRONG: [lambda r: r.warn.unit_settings("app.service", "/x:3: 'q'", is_kept=True)],
+    Event.UNIT_FILES_UNKNOWN: [lambda r: r.warn.unit_files_unknown("no answer within 1 s")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
     Event.NEAR_UNIT: [
         lambda r: r.warn.near_unit("myap", {"myapp"}, "; no unit myap.service; did you mean myapp.service?")

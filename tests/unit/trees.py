@@ -36,8 +36,11 @@ from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import RestartRules
 from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.aftermath import Aftermath
+from memmon_systemd.units.configured import Configured
 from memmon_systemd.units.ledger import Ledger
 from memmon_systemd.units.measured import UnitContext
+from memmon_systemd.units.other_monitors import OtherMonitors
+from memmon_systemd.units.reload_watch import ReloadWatch
 from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
@@ -149,6 +152,8 @@ class StandInManager(Manager):
         self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
+        self.files: dict[str, tuple[str, ...]] = {}
+        """The fragment and the drop-ins of each unit."""
         self.units: tuple[str, ...] = ()
         """What it lists."""
         self.stopped: set[str] = set()
@@ -165,6 +170,12 @@ class StandInManager(Manager):
 
     def unit(self, name: str) -> Unit:
         return Unit(name, b"")
+
+    def unit_files(self, unit: Unit) -> tuple[str, ...]:
+        self.questions += 1
+        if self.failure:
+            raise self.failure
+        return self.files.get(unit.name, ())
 
     def load(self, name: str) -> tuple[str, str]:
         if self.failure:
@@ -326,6 +337,7 @@ class Tree:
             self.watch,
             untouchable_units(untouchable_pids, "/"),
             until_stopped=self.settings.until_stopped,
+            configured=self.configured() if self.settings.configured else None,
         )
         for name in self.settings.names if names is None else names:
             if "*" in name:
@@ -333,6 +345,21 @@ class Tree:
             else:
                 self.units.add_name(name, "it isn't running")
         self.monitor = self.monitor_of([self.units])
+
+    def configured(self) -> Configured:
+        """What the files say that the manager has of the units; a reload is one of `reload_systemd`."""
+        self.runtime_directory = self.top / "run-systemd"
+        self.runtime_directory.mkdir()
+        report = self.context.report
+        watch = ReloadWatch(Libc(), str(self.runtime_directory))
+        others = OtherMonitors(report)
+        return Configured(self.manager, self.settings.target, report.warn, watch, others)
+
+    def reload_systemd(self) -> None:
+        """As a daemon-reload shows in the manager's directory."""
+        for name in ("generator", "generator.early"):
+            (self.runtime_directory / name).mkdir()
+            (self.runtime_directory / name).rmdir()
 
     def monitor_of(self, sources: Sequence[Source]) -> Monitor:
         return Monitor(self.settings, sources, self.context, self.notifier, self.clock)
