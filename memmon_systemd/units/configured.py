@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from memmon_systemd.linux.cgroup import UNIT_SUFFIXES, Found
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.monitor.warnings import Warnings
-from memmon_systemd.settings import TargetSettings
+from memmon_systemd.settings import Size, TargetSettings
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.units.differences import differences
@@ -94,6 +97,21 @@ class Configured:
     def differences(self, before: TargetSettings, after: TargetSettings) -> list[str]:
         """What has changed, as a log line says it."""
         return differences(before, after)
+
+    def rehearse(self) -> None:
+        """Read a section with everything in it that can be wrong, and ask for the files of a unit."""
+        text = "[X-MemoryMonitor]\nThreshold=1 apple\nTreshold=1G\nnonsense\n"
+        descriptor = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+            section = read_section([f"/proc/self/fd/{descriptor}"])
+        finally:
+            os.close(descriptor)
+        unit_settings(section, "rehearsal.service", self._defaults)
+        other = replace(self._defaults, threshold=Size(1), interval_s=1.0, signal_number=9, swap=True)
+        differences(self._defaults, other)
+        with suppress(BusError):  # That it doesn't answer is said by who needs the answer.
+            self._manager.unit_files(self._manager.unit("-.slice"))
 
     def changes(
         self, now_s: float, interval_s: float, *, all_at_once: bool

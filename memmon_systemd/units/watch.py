@@ -66,6 +66,8 @@ class UnitWatch(Members):
     def rehearse(self) -> None:
         """Go the way of an inotify event, and that of the direct signal."""
         self._watch.rehearse()
+        if self._choice.configured is not None:
+            self._choice.configured.rehearse()
         own_group = cgroup.control_group_of("self") or ""
         self._context.signaller.rehearse(self._context.hierarchy.directory(own_group))
 

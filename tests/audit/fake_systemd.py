@@ -49,6 +49,8 @@ class FakeSystemd:
         self.answer = Answer.KILLS
         self.active_state = "active"
         """That of each unit that has a directory."""
+        self.runtime = top.parent / "runtime"
+        """Where a reload shows, and where the unit files are that `configure` writes."""
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.calls = 0
@@ -155,12 +157,30 @@ class FakeSystemd:
             "FreezerState": ("s", "running"),
             "InactiveExitTimestampMonotonic": ("t", 1_000_000),
             "ActiveEnterTimestampMonotonic": ("t", 2_000_000),
+            "FragmentPath": ("s", self._fragment(unit)),
+            "DropInPaths": ("as", []),
             "Restart": ("s", "always"),
             "SuccessExitStatus": ("(aiai)", ([], [])),
             "RestartPreventExitStatus": ("(aiai)", ([], [])),
             "RestartForceExitStatus": ("(aiai)", ([], [])),
             "RemainAfterExit": ("b", False),
         }
+
+    def configure(self, unit: str, *lines: str) -> None:
+        """Write the unit's file, with these lines in its section."""
+        self.runtime.mkdir(exist_ok=True)
+        text = "\n".join(["[Service]", "ExecStart=x", "[X-MemoryMonitor]", *lines, ""])
+        (self.runtime / unit).write_text(text)
+
+    def reload(self) -> None:
+        """What a daemon-reload shows."""
+        directory = self.runtime / "systemd" / "generator"
+        directory.mkdir(parents=True)
+        directory.rmdir()
+
+    def _fragment(self, unit: str) -> str:
+        path = self.runtime / unit
+        return os.fspath(path) if path.exists() else ""
 
     def _rows(self, states: list[str], patterns: list[str]) -> list[tuple[Any, ...]]:
         """The units of these names; of a glob those that have a directory. All states if none are given."""

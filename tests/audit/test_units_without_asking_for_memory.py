@@ -21,6 +21,7 @@ from tests.process.waiting import eventually
 
 LOOKS = 1000
 INTERVAL = "10ms"
+RELOADED = 20
 FASTER = "clock-times=10"
 """What is repeated once in an interval takes a tenth of the time; memory doesn't know the time."""
 DEADLINE_S = 60.0
@@ -223,6 +224,27 @@ def test_while_a_unit_restarts_50_times(systemd: FakeSystemd, start_monitor: Sta
             wait_for_count(monitor, "waiting: it stopped", restarts)
             unit.start()
             wait_for_count(monitor, ": ok: ", restarts + 1)
+
+
+def test_while_all_unit_files_are_read_again_100_times(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    units = [FakeUnit(systemd.top, f"configured@{number}.service") for number in range(RELOADED)]
+    FakeUnit(systemd.top, "wrong.service")
+    systemd.configure("wrong.service", "Threshold=500M")
+    for unit in units:
+        systemd.configure(unit.name, "Threshold=500M")
+    (systemd.runtime / "systemd").mkdir()
+    changes = f"{FASTER},runtime-in={systemd.runtime}"
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "--configured", changes=changes)
+    with nothing_asked(monitor, record):
+        for reloads in range(1, 101):
+            for unit in units:
+                systemd.configure(unit.name, f"Threshold={500 + reloads}M", "Metric=current")
+            systemd.configure("wrong.service", f"Threshold={reloads} apples", f"Treshold={reloads}M")
+            systemd.reload()
+            wait_for_count(monitor, f"settings changed: Threshold={500 + reloads}MiB", RELOADED)
+            wait_for_count(monitor, f"'{reloads} apples' is not a size", 1)
 
 
 def test_while_every_reading_is_said(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:

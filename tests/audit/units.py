@@ -36,7 +36,8 @@ def unit_monitor(
     """A monitor of units of `systemd`, after READY; `changes` are further ones of altered.py."""
     command = (*ALTERED, f"units-in={systemd.top}{changes and ','}{changes}")
     environment = {"PYTHONPATH": os.fspath(ROOT), **systemd.environment, **options.pop("environment", {})}
-    monitor = start("-m", str(LIMIT_MIB), *arguments, command=command, environment=environment, **options)
+    threshold = () if "--configured" in arguments else ("-m", str(LIMIT_MIB))
+    monitor = start(*threshold, *arguments, command=command, environment=environment, **options)
     monitor.wait_ready(DEADLINE_S)
     return monitor
 
