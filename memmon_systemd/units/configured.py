@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -22,6 +22,8 @@ from memmon_systemd.units.unit_settings import unit_settings
 
 _READ_AT_ONCE: Final = 16
 """Each is two questions to systemd and some files: then targets and the watchdog have their turn."""
+
+_MOST_GONE: Final = 256
 
 
 class Configured:
@@ -43,6 +45,8 @@ class Configured:
         self._defaults = defaults
         self._warn = warn
         self._watch = watch
+        self._present: Mapping[str, int] = {}
+        """The units that have a cgroup, and the inode of that: a restart is another one."""
         self._known: dict[str, TargetSettings | None] = {}
         self._values: dict[TargetSettings, TargetSettings] = {}
         """Equal settings are one value."""
@@ -71,22 +75,26 @@ class Configured:
         """How a unit is monitored; None: it isn't, or that isn't known yet."""
         return self._known.get(name)
 
-    def count(self) -> int:
-        """How many units are there that are monitored."""
-        return sum(settings is not None for settings in self._known.values())
-
-    def note(self, present: Collection[str], now_s: float) -> None:
-        """These units have a cgroup: read those that are new, forget those that aren't there."""
-        for name in self._known.keys() - present:
-            del self._known[name]
-            self._problems.pop(name, None)
-        for name in self._unread.keys() - present:
-            del self._unread[name]
-        for name in present:
-            if name not in self._known and not is_monitor(name):
-                self._unread.setdefault(name)
+    def note(self, seen: Mapping[str, Found], now_s: float) -> None:
+        """These units have a cgroup: those whose cgroup is new are read."""
+        for name in self._present.keys() - seen.keys():
+            self._unread.pop(name, None)
+            if self._known.get(name) is None and name not in self._problems:
+                self._known.pop(name, None)
+        for name, found in seen.items():
+            if self._present.get(name) != found.inode and not is_monitor(name):
+                self._unread[name] = None
+        self._present = {name: found.inode for name, found in seen.items()}
+        self._forget_old()
         if self._unread:
             self.due_s = now_s
+
+    def _forget_old(self) -> None:
+        """The last ones that are gone are remembered: they may come back, with a file that is wrong."""
+        gone = [name for name in self._known if name not in self._present]
+        for name in gone[: max(len(gone) - _MOST_GONE, 0)]:
+            del self._known[name]
+            self._problems.pop(name, None)
 
     def chosen(self, seen: Mapping[str, Found]) -> Mapping[str, Found]:
         """Those of the units that are configured, and have no monitor of their own."""

@@ -115,7 +115,7 @@ class UnitWatch(Members):
         self._listed_in_vain = False
         self._poll_inotify()
         if self._choice.configured is not None:
-            self._choice.configured.note(seen.keys(), now_s)
+            self._choice.configured.note(seen, now_s)
             self._read_unit_files(now_s)
             seen = self._choice.configured.chosen(seen)
         has_changed = self._end_gone(seen, now_s)

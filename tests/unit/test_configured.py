@@ -10,7 +10,7 @@ from memmon_systemd.errors import StartError
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.only_one import take_place
-from tests.unit.trees import MIB, Tree, linux_only, use
+from tests.unit.trees import MIB, Tree, linux_only, restart, use
 
 pytestmark = linux_only
 Start = Callable[..., Tree]
@@ -155,6 +155,51 @@ def test_a_wrong_value_is_one_error_and_the_settings_of_before_stay(start: Start
     use(bad, 60 * MIB)
     tree.advance(5)
     assert tree.asked == [TERM, "kill bad.service main 15"]
+
+
+def test_a_restart_keeps_the_last_good_settings_of_a_file_that_is_wrong_and_says_so_once(
+    start: Start,
+) -> None:
+    tree = start("--configured")
+    configure(tree, "app.service", "Threshold=100M")
+    app = tree.make("app.service", 50)
+    tree.advance(5)
+    configure(tree, "app.service", "Threshold=50 apples")
+    tree.reload_systemd()
+    tree.advance(5)
+    for _ in range(3):
+        restart(tree, app, 50)
+        tree.advance(5)
+    use(app, 110 * MIB)
+    tree.advance(5)
+    assert tree.asked == [TERM]
+    assert len(tree.log.having("'50 apples'")) == 1
+
+
+def test_a_unit_that_starts_with_another_file_is_monitored_by_that(start: Start) -> None:
+    """systemd reads the file of a unit that isn't loaded when it starts."""
+    tree = start("--configured")
+    configure(tree, "app.service", "Threshold=100M")
+    app = tree.make("app.service", 50)
+    tree.advance(5)
+    configure(tree, "app.service", "Threshold=40M")
+    restart(tree, app, 50)
+    tree.advance(5)
+    assert tree.asked == [TERM]
+
+
+def test_units_that_are_gone_are_not_remembered_for_ever(start: Start) -> None:
+    tree = start("--configured")
+    names = [f"run-{number}.service" for number in range(600)]
+    for name in names:
+        configure(tree, name, "Threshold=100M")
+        directory = tree.make(name, 50)
+        tree.advance(0.5)
+        shutil.rmtree(directory)
+        tree.advance(0.5)
+    assert tree.units.names() == []
+    remembered = [name for name in names if tree.unit_files.settings_of(name) is not None]
+    assert 0 < len(remembered) < 300
 
 
 def test_a_unit_that_was_wrong_from_the_start_is_not_monitored_and_said(start: Start) -> None:

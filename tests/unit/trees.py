@@ -353,7 +353,8 @@ class Tree:
         report = self.context.report
         watch = ReloadWatch(Libc(), str(self.runtime_directory))
         others = OtherMonitors(report)
-        return Configured(self.manager, self.settings.target, report.warn, watch, others)
+        self.unit_files = Configured(self.manager, self.settings.target, report.warn, watch, others)
+        return self.unit_files
 
     def reload_systemd(self) -> None:
         """As a daemon-reload shows in the manager's directory."""
