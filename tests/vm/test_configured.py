@@ -73,15 +73,15 @@ def test_a_wrong_value_is_said_with_its_place_and_the_unit_keeps_what_held() -> 
 
 
 def test_a_unit_with_its_own_instance_is_left_to_that_and_taken_over_afterwards() -> None:
-    service = Monitored("two", service=f"{ALWAYS}{SECTION.format('300M')}")
-    instance = Shipped("two", "MAX_MEMORY=200\n")
+    service = Monitored("own-monitor", service=f"{ALWAYS}{SECTION.format('300M')}")
+    instance = Shipped("own-monitor", "MAX_MEMORY=200\n")
     reload_systemd()
     run("systemctl", "start", service.unit, instance.unit)
     with MachineWide() as monitor:
-        monitor.wait_for("two.service: left to memory-monitor@two.service")
+        monitor.wait_for("own-monitor.service: left to memory-monitor@own-monitor.service")
         run("systemctl", "stop", instance.unit)
-        monitor.wait_for("two.service: monitored here again")
-        monitor.wait_for("two.service: ok: .* of 300 MiB")
+        monitor.wait_for("own-monitor.service: monitored here again")
+        monitor.wait_for("own-monitor.service: ok: .* of 300 MiB")
         assert not monitor.lines_with("waiting: it stopped")
     run("systemctl", "stop", service.unit)
 
@@ -92,9 +92,8 @@ def test_a_second_one_is_refused_in_one_line() -> None:
             ("memory-monitor", "--configured"), capture_output=True, text=True, check=False
         )
         assert second.returncode == 1
-        assert second.stderr == (
-            f"memory-monitor: --configured: process {monitor.pid} monitors these units already: use that one\n"
-        )
+        words = f"process {monitor.pid} monitors these units already: use that one"
+        assert second.stderr == f"memory-monitor: --configured: {words}\n"
 
 
 def test_systemctl_reload_has_the_files_read_again_and_the_process_stays() -> None:
