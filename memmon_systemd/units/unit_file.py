@@ -19,7 +19,7 @@ SECTION: Final = "X-MemoryMonitor"
 LARGEST_FILE_BYTES: Final = (1 << 20) - 1
 """systemd has no limit for a file, but refuses a line of 1 MiB (LONG_LINE_MAX)."""
 MOST_FILES: Final = 1000
-MOST_KEYS: Final = 100
+MOST_KEYS: Final = 50
 LONGEST_LINE_BYTES: Final = 1024
 """Of a line of this section, with what continues it."""
 MOST_PROBLEMS: Final = 10
@@ -87,7 +87,8 @@ def read_section(paths: Sequence[str]) -> Section:
         except MemoryError:
             reader.miss(path, "not enough memory to read it")
     if len(paths) > MOST_FILES:
-        reader.miss(paths[MOST_FILES], f"is not read: at most {MOST_FILES} files are read for a unit")
+        of_all = f"at most {MOST_FILES} files are read, and it has {len(paths)}"
+        reader.miss(paths[MOST_FILES], f"is not read: of a unit {of_all}")
     return reader.section()
 
 
