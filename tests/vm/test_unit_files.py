@@ -19,6 +19,7 @@ HEADER, SET = b"[X-MemoryMonitor]\n", b"Description="
 # What files are made of at random. No NUL, which we refuse, and no %, which systemd expands in this key.
 PARTS = (
     *(HEADER, b"[X-Other]\n", b"[x-memorymonitor]\n", b"[X-MemoryMonitor] \n", b" [X-MemoryMonitor]\r\n"),
+    *(b"\nDescription=one\n", b"\nDescription=two \\\n", b"\nDescription="),
     *(b"Description=", b"Description = ", b" Description\t=\t", b"description=", b"Documentation=man:a(1)\n"),
     *(b"\n", b"\n", b"\n", b"\r\n", b"\n\r", b"\r", b"\\\n", b"\\\r\n", b"\\\\\n", b" \\\n", b"\\"),
     *(b"# comment\n", b" ; comment\n", b"#c\\\n", b";", b"#", b"=", b" ", b"\t", b'"', b"'"),
