@@ -86,7 +86,7 @@ def written(directory: Path, contents: Sequence[bytes]) -> list[str]:
 def ours(paths: Sequence[str], name: str) -> str:
     """What systemd would show as the description of the unit."""
     found = read_section(paths).assignments.get(KEY)
-    return OF_TEMPLATE if found is None else found.value or name
+    return OF_TEMPLATE if found is None else found.value.replace(OURS.decode(), THEIRS.decode()) or name
 
 
 def theirs(names: Sequence[str]) -> dict[str, str]:
