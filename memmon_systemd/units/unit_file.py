@@ -16,10 +16,13 @@ from typing import Final
 from memmon_systemd.formatting import one_line
 
 SECTION: Final = "X-MemoryMonitor"
-LARGEST_FILE_BYTES: Final = (1 << 20) - 1
-"""systemd has no limit for a file, but refuses a line of 1 MiB (LONG_LINE_MAX)."""
+LARGEST_FILE_BYTES: Final = 256 * 1024
+"""More would hold up the monitor, and take memory that it doesn't have in reserve.
+
+systemd has no limit for a file, but one of 1 MiB for a line (LONG_LINE_MAX).
+"""
 MOST_FILES: Final = 1000
-MOST_KEYS: Final = 100
+MOST_KEYS: Final = 50
 LONGEST_LINE_BYTES: Final = 1024
 """Of a line of this section, with what continues it."""
 MOST_PROBLEMS: Final = 10
@@ -87,7 +90,8 @@ def read_section(paths: Sequence[str]) -> Section:
         except MemoryError:
             reader.miss(path, "not enough memory to read it")
     if len(paths) > MOST_FILES:
-        reader.miss(paths[MOST_FILES], f"is not read: at most {MOST_FILES} files are read for a unit")
+        of_all = f"at most {MOST_FILES} files are read, and it has {len(paths)}"
+        reader.miss(paths[MOST_FILES], f"is not read: of a unit {of_all}")
     return reader.section()
 
 
@@ -171,26 +175,29 @@ class _Reader:
 
 def _logical_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines without comments, those that a backslash continues as one, with the number of the first."""
-    begun: bytes | None = None
+    begun = bytearray()
     begun_number = 0
     mark_seen = False
     for number, line in enumerate(_lines(content), start=1):
-        if _COMMENT.match(line):
+        if not (line or begun) or _COMMENT.match(line):
             continue
         if not mark_seen and line.startswith(_BYTE_ORDER_MARK):
             mark_seen = True
             line = line.removeprefix(_BYTE_ORDER_MARK)
-        if begun is None:
+        is_continued = (len(line) - len(line.rstrip(b"\\"))) % 2 == 1
+        if not begun:
             begun_number = number
+            if not is_continued:
+                yield number, line
+                continue
+        begun += line
+        if is_continued:
+            begun[-1:] = b" "
         else:
-            line = begun + line
-        if (len(line) - len(line.rstrip(b"\\"))) % 2:
-            begun = line[:-1] + b" "
-            continue
-        begun = None
-        yield begun_number, line
-    if begun is not None:
-        yield begun_number, begun
+            yield begun_number, bytes(begun)
+            begun.clear()
+    if begun:
+        yield begun_number, bytes(begun)
 
 
 def _lines(content: bytes) -> Iterator[bytes]:
@@ -255,7 +262,8 @@ def _has_content(status: os.stat_result) -> bool:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "is not read: it is no regular file")
     if status.st_size > LARGEST_FILE_BYTES:
-        raise OSError(errno.EFBIG, f"is not read: {status.st_size} bytes are too many for a unit file")
+        most = f"at most {LARGEST_FILE_BYTES} bytes are read"
+        raise OSError(errno.EFBIG, f"is not read: {most}, and it has {status.st_size}")
     return status.st_size > 0
 
 
