@@ -31,6 +31,8 @@ class Option:
     parse: Callable[[str], object] = parsing.parse_boolean
     """From what a user writes to the value of the field; UsageError."""
     default: object = None
+    is_required: bool = False
+    """Whether there is no default: a unit's section without the key doesn't count."""
     constant: object = True
     """The value of the field where an option is given that takes none."""
     choices: tuple[str, ...] = ()
@@ -56,6 +58,7 @@ _MEASURED: Final = (
         key="Threshold",
         metavar="SIZE",
         parse=parsing.parse_threshold,
+        is_required=True,
         help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
         " default: none, required without --configured",
     ),
