@@ -141,7 +141,7 @@ class _Reader:
     def _section_name(self, path: str, number: int, text: bytes) -> str | None:
         """Of a header; None where systemd reads no further."""
         name = _decoded(text)
-        if name is None or not text.endswith(b"]") or len(text) < 2 or _UNSAFE_IN_HEADER.search(text):
+        if name is None or not text.endswith(b"]") or _UNSAFE_IN_HEADER.search(text):
             self.miss(path, f"{_quoted(text)} is no section header: the rest of the file is not read", number)
             return None
         if text != _HEADER and _HEADER_ALIKE.fullmatch(text):

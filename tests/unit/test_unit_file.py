@@ -116,9 +116,10 @@ def test_the_section_is_read_as_systemd_reads(
 
 
 def test_each_value_has_the_file_and_the_line_where_it_begins(tmp_path: Path) -> None:
-    section = read(tmp_path, f"[Unit]\n{HEADER}A=1\\\n# c\n2\nB=1\n", HEADER + "\nB=2\n")
+    section = read(tmp_path, f"[Unit]\n{HEADER}A=1\\\n# c\n2\nB=1\nC=1\n", HEADER + "\nB=2\n")
     places = {key: assignment.place for key, assignment in section.assignments.items()}
-    assert places == {"A": f"{tmp_path}/0.conf:3", "B": f"{tmp_path}/1.conf:3"}
+    first, second = f"{tmp_path}/0.conf", f"{tmp_path}/1.conf"
+    assert places == {"A": f"{first}:3", "B": f"{second}:3", "C": f"{first}:7"}
     assert section.header == f"{tmp_path}/0.conf:2"
 
 
@@ -127,6 +128,11 @@ def test_each_value_has_the_file_and_the_line_where_it_begins(tmp_path: Path) ->
 )
 def test_a_file_without_the_section_has_none(tmp_path: Path, content: str) -> None:
     assert read(tmp_path, content) == Section({}, (), None, True)
+
+
+def test_a_section_whose_name_is_spelt_otherwise_is_none_and_is_said(tmp_path: Path) -> None:
+    problem = f"{tmp_path}/0.conf:1: [x-memorymonitor] is not read: use [X-MemoryMonitor]"
+    assert read(tmp_path, "[x-memorymonitor]\nThreshold=80%\n") == Section({}, (problem,), None, True)
 
 
 def test_an_empty_section_is_one(tmp_path: Path) -> None:
