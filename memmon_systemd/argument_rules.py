@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
-from memmon_systemd import parsing
 from memmon_systemd.errors import UsageError
+from memmon_systemd.options import add_options
 from memmon_systemd.settings import Action, Settings, Share, Size, TargetSettings
 
-_MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
-    "-m": parsing.parse_threshold,
-    "--max-memory": parsing.parse_threshold,
-    "-i": parsing.parse_time,
-    "--interval": parsing.parse_time,
-    "--growth": parsing.parse_rate,
-    "--for": parsing.parse_time,
-    "--repeat": parsing.parse_time,
-}
-"""The options whose values have units."""
+_MEASURES: Final = ("SIZE", "TIME", "RATE", "N/TIME")
+"""How --help writes the values that have units."""
 
 
 def check_modes(wanted: Settings) -> None:
@@ -52,24 +46,38 @@ def check_moments(asked: TargetSettings) -> None:
 
 def check_split_values(arguments: Sequence[str]) -> None:
     """Refuse "-m 500 MiB x": a value in two words, of which the second would be a NAME; UsageError."""
+    measures = _measures()
     for first, second, third in zip(arguments, arguments[1:], [*arguments[2:], ""], strict=False):
         option, equals, value = first.partition("=")
         if equals:
             name = second
-        elif option[:2] in _MEASURES and option[2:]:
+        elif option[:2] in measures and option[2:]:
             option, value, name = option[:2], option[2:], second
         else:
             value, name = second, third
-        parse_value = _MEASURES.get(option)
+        parse_value = measures.get(option)
         if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
             raise UsageError(
                 f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
             )
 
 
+@cache
+def _measures() -> dict[str, Callable[[str], object]]:
+    """The options whose values have units, each with what parses one."""
+    found: dict[str, Callable[[str], object]] = {}
+
+    def add(*names: str, metavar: str = "", type: Callable[[str], object] = str, **_: object) -> None:
+        if metavar in _MEASURES:
+            found.update(dict.fromkeys(names, type))
+
+    add_options(add)
+    return found
+
+
 def _is_parsed(parse_value: Callable[[str], object], text: str) -> bool:
     try:
         parse_value(text)
-    except UsageError:
+    except (UsageError, argparse.ArgumentTypeError):
         return False
     return True

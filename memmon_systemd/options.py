@@ -11,7 +11,7 @@ from memmon_systemd.errors import UsageError
 from memmon_systemd.settings import Action, KillWhom, Metric, NameKind
 
 T = TypeVar("T")
-_Add = Callable[..., argparse.Action]
+_Add = Callable[..., object]
 
 
 def add_options(add: _Add) -> None:
