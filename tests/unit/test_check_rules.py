@@ -63,6 +63,8 @@ def found(subject: Subject, options: str = "", machine: Machine = MACHINE) -> li
     settings = parse(["-m", "400", *options.split(), "myapp"])
     if settings.target.metric is not None:
         subject = replace(subject, metric=settings.target.metric)
+    if settings.target.hard_threshold is not None:
+        subject = replace(subject, hard_bytes=settings.target.hard_threshold.threshold_bytes(2048 * MIB))
     return list(judge(Case(settings.target, settings.user, machine, subject)))
 
 
@@ -117,6 +119,17 @@ def test_nothing_is_found_of_a_healthy_service(options: str) -> None:
     assert findings(HEALTHY, options) == {}
 
 
+def grown(age_s: float, mib: int, *changes: Change) -> Change:
+    """It in an invocation of this age, which uses so much; and with other changes."""
+
+    def change(subject: Subject) -> Subject:
+        for one in (*changes, facts(age_s=age_s), reads(unreclaimable=mib)):
+            subject = one(subject)
+        return subject
+
+    return change
+
+
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
 DEFAULT = facts(disposition=Disposition.DEFAULT)
 
@@ -165,7 +178,12 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
     ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),
-    ("StartLimit in 30 s", service(start_limit_interval_s=30.0), "", Id.START_LIMIT, Level.NOTE),
+    ("StartLimit, and no budget", service(start_limit_interval_s=3600.0), "--budget infinity",
+     Id.START_LIMIT, Level.WARNING),
+    ("StartLimit at the growth seen", grown(3600, 100, service(start_limit_interval_s=86400.0)), "",
+     Id.START_LIMIT, Level.WARNING),
+    ("neither StartLimit nor budget", service(start_limit_burst=0), "--budget infinity",
+     Id.NO_BOUND, Level.WARNING),
     ("two monitors", facts(monitors=OtherMonitors((OtherMonitor(99, "other.service"),))), "",
      Id.ALREADY_MONITORED, Level.WARNING),
     ("a monitor that can't be read", facts(monitors=OtherMonitors(unread=("python3[99]",))), "",
@@ -175,9 +193,17 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
      Id.MEMORY_MAX_BELOW, Level.ERROR),
     ("MemoryMax= of its slice below", facts(maximum=Bound(300 * MIB, "app.slice")), "",
      Id.MEMORY_MAX_BELOW, Level.ERROR),
-    ("MemoryMax= 1 s away", facts(maximum=Bound(500 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
-    ("MemoryMax= 0.5 s away", facts(maximum=Bound(450 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.WARNING),
-    ("MemoryMax= and no end of time", unit(timeout_stop_s=float("inf")), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= 0.5 s away", facts(maximum=Bound(400 * MIB + MIB // 2, UNIT)), "",
+     Id.MEMORY_MAX_CLOSE, Level.WARNING),
+    ("MemoryMax= 3 s away at the growth seen", grown(60, 100, facts(maximum=Bound(405 * MIB, UNIT))), "",
+     Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= and no end of time", grown(60, 100, unit(timeout_stop_s=float("inf")),
+     facts(maximum=Bound(500 * MIB, UNIT))), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("--hard below", facts(), "--hard 10%", Id.HARD_NOT_ABOVE, Level.WARNING),
+    ("--hard at MemoryMax=", facts(), "--hard 100%", Id.HARD_ABOVE_MAX, Level.WARNING),
+    ("--min-age too long", grown(600, 100), "--min-age 1d", Id.MIN_AGE_LONG, Level.WARNING),
+    ("no ExecReload=", unit(can_reload=False), "--reload", Id.NO_RELOAD, Level.ERROR),
+    ("--then-restart too early", facts(), "--then-restart 1", Id.THEN_RESTART_EARLY, Level.NOTE),
     ("MemoryHigh=", facts(high=Bound(400 * MIB, UNIT)), "", Id.MEMORY_HIGH_BELOW, Level.WARNING),
     ("more than the machine", facts(threshold_bytes=8192 * MIB, maximum=None), "",
      Id.ABOVE_PHYSICAL, Level.ERROR),
@@ -258,8 +284,16 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (lambda subject: DEFAULT(restart("on-failure")(subject)), "-s USR1"),
         # The page cache is no part of this metric.
         (reads(current=399, working_set=399), ""),
-        # 100 MB/s don't get there within TimeoutStopSec=.
-        (lambda subject: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(subject)), ""),
+        # At the growth seen it doesn't get there within TimeoutStopSec=, or is started rarely.
+        (grown(60, 100, facts(maximum=Bound(410 * MIB, UNIT))), ""),
+        (grown(86400, 100, service(start_limit_interval_s=86400.0)), ""),
+        # What is assumed of its growth makes no finding of what is left.
+        (facts(maximum=Bound(410 * MIB, UNIT), age_s=30.0), ""),
+        (grown(600, 100), "--min-age 1d --hard 450"),
+        # The budget is used up before the limit of starts is.
+        (service(start_limit_burst=12, start_limit_interval_s=3600.0), ""),
+        (service(start_limit_interval_s=3600.0), "--budget 4/1h"),
+        (service(start_limit_interval_s=3600.0), "--reload"),
         # No limit of starts.
         (service(start_limit_interval_s=0.0), ""),
         (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
