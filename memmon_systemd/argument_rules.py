@@ -9,10 +9,26 @@ from typing import Final
 
 from memmon_systemd.errors import UsageError
 from memmon_systemd.options import add_options
-from memmon_systemd.settings import Action, Settings, Share, Size, TargetSettings
+from memmon_systemd.settings import UNSET, Action, Settings, Share, Size, TargetSettings
 
 _MEASURES: Final = ("SIZE", "TIME", "RATE", "N/TIME")
 """How --help writes the values that have units."""
+
+
+def check_required(wanted: Settings, is_without_threshold: bool) -> None:
+    """Refuse what is incomplete, as argparse would; UsageError."""
+    if wanted.check_config is not None:
+        others = Settings((), UNSET, check_config=wanted.check_config)
+        if wanted != others:
+            raise UsageError("--check-config: checks that file alone: leave everything else out")
+        return
+    missing = ["-m/--max-memory"] if is_without_threshold and not wanted.check else []
+    if not wanted.names:
+        missing.append("NAME")
+    if missing:
+        raise UsageError(f"the following arguments are required: {', '.join(missing)}")
+    if is_without_threshold and wanted.target != UNSET:
+        raise UsageError("--check: without -m the options are those of NAME's own monitor: add -m")
 
 
 def check_modes(wanted: Settings) -> None:
@@ -56,7 +72,12 @@ def check_split_values(arguments: Sequence[str]) -> None:
         else:
             value, name = second, third
         parse_value = measures.get(option)
-        if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
+        if (
+            parse_value is not None
+            and name
+            and not name.isdecimal()
+            and _is_parsed(parse_value, f"{value} {name}")
+        ):
             raise UsageError(
                 f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
             )

@@ -8,16 +8,20 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NoReturn
 
 from memmon_systemd import __version__, parsing
-from memmon_systemd.argument_rules import check_modes, check_moments, check_split_values
+from memmon_systemd.argument_rules import check_modes, check_moments, check_required, check_split_values
 from memmon_systemd.errors import UsageError
 from memmon_systemd.options import add_options, as_argument
-from memmon_systemd.settings import Settings, TargetSettings
+from memmon_systemd.settings import UNSET, Settings, TargetSettings
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_USAGE = """\
+memory-monitor -m SIZE [OPTIONS] NAME...
+       memory-monitor --check [-m SIZE] [OPTIONS] NAME...
+       memory-monitor --check-config FILE"""
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp if a unit of that name is loaded), a glob of units
 ("worker@*.service"), or a process-name prefix. If the guess is wrong, use --as.
@@ -33,7 +37,12 @@ def parse(arguments: Sequence[str]) -> Settings:
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
+    is_without = of_target["threshold"] is None
+    if is_without:
+        of_target["threshold"] = UNSET.threshold
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
+    check_required(wanted, is_without)
+    wanted = replace(wanted, is_configured=is_without and wanted.check)
     check_modes(wanted)
     check_moments(wanted.target)
     return wanted
@@ -60,6 +69,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="memory-monitor",
+        usage=_USAGE,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         add_help=False,
@@ -68,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
-    add("names", nargs="+", metavar="NAME", type=as_argument(parsing.parse_name), help="what to monitor")
+    add("names", nargs="*", metavar="NAME", type=as_argument(parsing.parse_name), help="what to monitor")
     add_options(add)
     version = f"memory-monitor {__version__}\n"
     add(

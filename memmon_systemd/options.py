@@ -28,9 +28,9 @@ def _add_what_is_measured(add: _Add) -> None:
         "--max-memory",
         dest="threshold",
         metavar="SIZE",
-        required=True,
         type=as_argument(parsing.parse_threshold),
-        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%)",
+        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
+        " default: none, but with --check that of NAME's own monitor",
     )
     add(
         "-i",
@@ -176,6 +176,12 @@ def _add_modes(add: _Add) -> None:
         action="store_true",
         help="check the target and these options, report problems, exit: 0 none, 3 errors or warnings, 4 not"
         " found; change nothing",
+    )
+    add(
+        "--check-config",
+        metavar="FILE",
+        help="check a settings file of memory-monitor@.service, exit: 0 it can be used, 2 it can't; default:"
+        " none",
     )
     add("--json", action="store_true", help="with --check: the report as JSON")
     add("-v", "--verbose", action="store_true", help="log every reading")

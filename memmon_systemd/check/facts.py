@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
@@ -55,6 +56,8 @@ class OtherMonitor:
     pid: int
     unit: str | None
     """The service whose main process it is."""
+    settings: TargetSettings | None = None
+    """What it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,26 @@ class OtherMonitors:
     known: tuple[OtherMonitor, ...] = ()
     unread: tuple[str, ...] = ()
     """Processes that may be one, but don't let their command lines be read: each as "NAME[PID]"."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A line of a settings file that isn't taken as it was meant."""
+
+    path: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The unit of a monitor, from which the settings are that are checked."""
+
+    unit: str
+    options: tuple[str, ...]
+    files: tuple[str, ...]
+    """The settings files that were read."""
+    problems: tuple[FileProblem, ...] = ()
+    active_state: str = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,8 @@ class Case:
     """Whether it is a unit of a user's service manager."""
     machine: Machine
     subject: Subject
+    configured: Configured | None = None
+    """Where the settings are from; None: from the command line."""
 
     @property
     def usage_bytes(self) -> int | None:

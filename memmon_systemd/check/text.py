@@ -73,6 +73,8 @@ def _unit(heading: str, checked: Checked) -> Iterator[str]:
     yield from _wrapped(heading, "")
     if subject.properties is not None:
         yield from _labelled("state", f"{subject.properties.active_state} ({subject.properties.sub_state})")
+    if (own := checked.case.configured) is not None:
+        yield from _labelled("settings", f"{' '.join(own.options)} ({', '.join((own.unit, *own.files))})")
     yield from _labelled("threshold", _threshold(checked.case))
     if checked.case.settings.hard_threshold is not None:
         yield from _labelled("hard", _hard(checked.case))
@@ -99,8 +101,7 @@ def _threshold(case: Case) -> str:
 
 
 def _hard(case: Case) -> str:
-    hard_bytes, asked = case.subject.hard_bytes, case.settings
-    return "" if hard_bytes is None else f"{format_bytes(hard_bytes)} (--hard {asked.hard_threshold})"
+    return f"{format_bytes(case.subject.hard_bytes or 0)} (--hard {case.settings.hard_threshold})"
 
 
 def _action(case: Case) -> str:

@@ -10,7 +10,7 @@ from memmon_systemd.check.command import judge
 from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Checked, Id, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import FORM, as_json
-from tests.unit.test_check_rules import HEALTHY, MACHINE, PROCESS, levels_seen, restart
+from tests.unit.test_check_rules import HEALTHY, MACHINE, OWN, PROCESS, levels_seen, restart
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"
 SETTINGS = parse(["-m", "400", "myapp"])
@@ -43,10 +43,8 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 
 def report() -> dict[str, object]:
     """A unit with findings, a process, and a name that matches nothing."""
-    cases = [
-        Case(SETTINGS.target, SETTINGS.user, MACHINE, subject)
-        for subject in (restart("no")(HEALTHY), PROCESS)
-    ]
+    subjects = ((restart("no")(HEALTHY), OWN), (PROCESS, None))
+    cases = [Case(SETTINGS.target, SETTINGS.user, MACHINE, subject, own) for subject, own in subjects]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     missing = Missing("x", "there is no unit x.service", ("y.service",))
     resolved = [
