@@ -299,3 +299,7 @@ def test_a_settings_file_is_read_as_systemd_reads_it() -> None:
     assert done.stderr.startswith(
         "memory-monitor: memory-monitor@known.service: -m/--max-memory: '5X' is not a size"
     )
+
+
+def memory_monitor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(("memory-monitor", *arguments), capture_output=True, text=True, check=False)
