@@ -92,7 +92,7 @@ def _asked(settings: Settings, machine: Machine) -> Iterator[tuple[Settings, Con
         yield settings, None
         return
     for name in dict.fromkeys(settings.names):
-        yield configured(settings, name, machine.connect().manager)
+        yield configured(settings, name, lambda: machine.connect().manager)
 
 
 def exit_status(resolved: Sequence[Resolved]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -33,9 +33,11 @@ class _Environment:
     problems: tuple[FileProblem, ...]
 
 
-def configured(asked: Settings, name: str, manager: Manager) -> tuple[Settings, Configured]:
+def configured(asked: Settings, name: str, connect: Callable[[], Manager]) -> tuple[Settings, Configured]:
     """The settings in force of the monitor that a NAME is, or has; UsageError where there are none."""
-    unit, load_state = load(manager, _monitor_of(asked, name))
+    wanted = _monitor_of(asked, name)
+    manager = connect()
+    unit, load_state = load(manager, wanted)
     if load_state != LOADED:
         raise UsageError(f"{_REQUIRED} ('{name}' has no {unit} that would have one)")
     properties = manager.properties(manager.unit(unit))
