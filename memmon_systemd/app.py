@@ -46,6 +46,10 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
 
     UsageError and StartError where it can't start.
     """
+    if settings.check_config is not None:
+        from memmon_systemd.check.config_command import check_config
+
+        return check_config(settings.check_config)
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
     verbosity = settings.verbosity

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from memmon_systemd import parsing
 from memmon_systemd.errors import UsageError
+from memmon_systemd.options import OPTIONS
 from memmon_systemd.parsing import quoted
-from memmon_systemd.settings import Action, NameKind, Settings, Share, Size, TargetSettings
+from memmon_systemd.settings import UNSET, Action, NameKind, Settings, Share, Size, TargetSettings
 
-_MEASURES: Final[Mapping[str, Callable[[str], object]]] = {
-    "-m": parsing.parse_threshold,
-    "--max-memory": parsing.parse_threshold,
-    "-i": parsing.parse_time,
-    "--interval": parsing.parse_time,
-    "--growth": parsing.parse_rate,
-    "--for": parsing.parse_time,
-    "--repeat": parsing.parse_time,
+_MEASURES: Final = {
+    flag: option.parse
+    for option in OPTIONS
+    for flag in option.flags
+    if option.metavar in ("SIZE", "TIME", "RATE", "N/TIME")
 }
-"""The options whose values have units."""
+"""The options whose values have units, each with what parses one."""
 
 
-def check_presence(names: Sequence[str], threshold: object, *, configured: bool) -> None:
-    """Refuse a missing NAME or threshold, and both where units have their own; UsageError."""
-    if configured:
-        if names:
-            raise UsageError(f"--configured: is for all units that say so: leave {quoted(names[0])} out")
-        if threshold is not None:
+def check_required(wanted: Settings, *, is_without_threshold: bool) -> None:
+    """Refuse what is incomplete, as argparse would, and what is too much; UsageError."""
+    if wanted.check_config is not None:
+        others = Settings((), UNSET, check_config=wanted.check_config)
+        if wanted != others:
+            raise UsageError("--check-config: checks that file alone: leave everything else out")
+        return
+    if wanted.configured:
+        if wanted.names:
+            raise UsageError(
+                f"--configured: is for all units that say so: leave {quoted(wanted.names[0])} out"
+            )
+        if not is_without_threshold:
             raise UsageError("--configured: each unit has its own Threshold=: leave -m out")
         return
-    missing = [what for what, has in (("-m/--max-memory", threshold), ("NAME", names)) if not has]
+    missing = ["-m/--max-memory"] if is_without_threshold and not wanted.check else []
+    if not wanted.names:
+        missing.append("NAME")
     if missing:
         raise UsageError(f"the following arguments are required: {', '.join(missing)}")
+    if is_without_threshold and wanted.target != UNSET:
+        raise UsageError("--check: without -m the options are those of NAME's own monitor: add -m")
 
 
 def check_modes(wanted: Settings) -> None:
@@ -104,7 +112,12 @@ def check_split_values(arguments: Sequence[str]) -> None:
         else:
             value, name = second, third
         parse_value = _MEASURES.get(option)
-        if parse_value is not None and not name.isdecimal() and _is_parsed(parse_value, f"{value} {name}"):
+        if (
+            parse_value is not None
+            and name
+            and not name.isdecimal()
+            and _is_parsed(parse_value, f"{value} {name}")
+        ):
             raise UsageError(
                 f"{option}: '{value} {name}' is in two words: use '{value}{name}', or -- before a NAME"
             )

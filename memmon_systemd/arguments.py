@@ -8,18 +8,23 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
-from memmon_systemd.argument_rules import check_modes, check_moments, check_presence, check_split_values
+from memmon_systemd.argument_rules import check_modes, check_moments, check_required, check_split_values
 from memmon_systemd.errors import UsageError
 from memmon_systemd.options import OPTIONS
-from memmon_systemd.settings import EACH_ITS_OWN, Settings, TargetSettings
+from memmon_systemd.settings import UNSET, Settings, TargetSettings
 
 T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_USAGE = """\
+memory-monitor -m SIZE [OPTIONS] NAME...
+       memory-monitor --configured [OPTIONS]
+       memory-monitor --check [-m SIZE] [OPTIONS] NAME...
+       memory-monitor --check-config FILE"""
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp if a unit of that name is loaded), a glob of units
 ("worker@*.service"), or a process-name prefix. If the guess is wrong, use --as.
@@ -31,14 +36,16 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
-    check_presence(given["names"], given["threshold"], configured=given["configured"])
-    check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
-    if given["configured"]:
-        given["threshold"] = EACH_ITS_OWN
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
+    is_without = of_target["threshold"] is None
+    if is_without:
+        of_target["threshold"] = UNSET.threshold
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
+    check_required(wanted, is_without_threshold=is_without)
+    check_split_values(arguments)
+    wanted = replace(wanted, is_configured=is_without and wanted.check)
     check_modes(wanted)
     check_moments(wanted.target)
     return wanted
@@ -65,6 +72,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="memory-monitor",
+        usage=_USAGE,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         add_help=False,

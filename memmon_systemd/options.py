@@ -60,7 +60,7 @@ _MEASURED: Final = (
         parse=parsing.parse_threshold,
         is_required=True,
         help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
-        " default: none, required without --configured",
+        " default: none; required without --configured, and with --check that of NAME's own monitor",
     ),
     Option(
         field="interval_s",
@@ -246,6 +246,14 @@ _MODES: Final = (
         default=False,
         help="check the target and these options, report problems, exit: 0 none, 3 errors or warnings, 4 not"
         " found; change nothing",
+    ),
+    Option(
+        field="check_config",
+        flags=("--check-config",),
+        metavar="FILE",
+        parse=str,
+        help="check a settings file of memory-monitor@.service, exit: 0 it can be used, 2 it can't; default:"
+        " none",
     ),
     Option(field="json", flags=("--json",), default=False, help="with --check: the report as JSON"),
     Option(field="verbose", flags=("-v", "--verbose"), default=False, help="log every reading"),

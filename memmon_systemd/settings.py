@@ -98,8 +98,6 @@ class Share:
 
 
 Threshold: TypeAlias = Size | Share
-EACH_ITS_OWN: Final = Share(100.0)
-"""In the place of a threshold where each unit says its own."""
 UNIT_BUDGET: Final = Rate(10, 3600.0)
 UNBOUNDED: Final = Rate(None, 0.0)
 
@@ -137,6 +135,10 @@ class TargetSettings:
         return self.threshold.follows_limit or (hard is not None and hard.follows_limit)
 
 
+UNSET: Final = TargetSettings(Share(100.0))
+"""What stands where nothing was asked for a target."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the command line asked for."""
@@ -151,5 +153,14 @@ class Settings:
     once: bool = False
     until_stopped: bool = False
     check: bool = False
+    is_configured: bool = False
+    """With `check`: not `target` counts, but what the monitor of each name is configured with."""
+    check_config: str | None = None
+    """A settings file that is checked, and nothing else."""
     json: bool = False
     verbosity: int = 0  # -1 quiet, 1 verbose
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it says something and exits, and monitors nothing."""
+        return self.check or self.check_config is not None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
-from memmon_systemd.settings import Action, KillWhom, Metric, TargetSettings
+from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.units.recipient import recipient
 
@@ -55,6 +56,8 @@ class OtherMonitor:
     pid: int
     unit: str | None
     """The service whose main process it is."""
+    settings: TargetSettings | None = None
+    """What it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,26 @@ class OtherMonitors:
     known: tuple[OtherMonitor, ...] = ()
     unread: tuple[str, ...] = ()
     """Processes that may be one, but don't let their command lines be read: each as "NAME[PID]"."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A line of a settings file that isn't taken as it was meant."""
+
+    path: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The unit of a monitor, from which the settings are that are checked."""
+
+    unit: str
+    options: tuple[str, ...]
+    files: tuple[str, ...]
+    """The settings files that were read."""
+    problems: tuple[FileProblem, ...] = ()
+    active_state: str = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,7 @@ class Subject:
     name: str
     """The unit; or "NAME[PID]"."""
     threshold_bytes: int
+    """Of the two, where the hard one isn't above the other, the lower."""
     metric: Metric
     """What is compared with the threshold."""
     unit: str | None = None
@@ -96,6 +120,12 @@ class Subject:
     """The name of the main process, or of the one."""
     disposition: Disposition = Disposition.UNKNOWN
     """What that process does with the signal."""
+    obeys: tuple[int, ...] = ()
+    """Of the signals that end a program, those that it doesn't ignore; none where that isn't known."""
+    age_s: float | None = None
+    """How long this invocation of the unit has run; None where it isn't running."""
+    hard_bytes: int | None = None
+    """The hard threshold; None where there is none."""
     readings: Mapping[str, int] = field(default_factory=dict)
     """The metrics that can be read now, by the words of `--metric`, and `SWAP`."""
     maximum: Bound | None = None
@@ -135,6 +165,8 @@ class Case:
     """Whether it is a unit of a user's service manager."""
     machine: Machine
     subject: Subject
+    configured: Configured | None = None
+    """Where the settings are from; None: from the command line."""
 
     @property
     def usage_bytes(self) -> int | None:
@@ -154,6 +186,11 @@ class Case:
         # Of a unit that doesn't run, what it was last time says nothing of the next.
         main_pid = service.main_pid if self.subject.is_running else None
         return recipient(True, main_pid, service.had_main, self.settings.kill_whom)
+
+    @property
+    def budget(self) -> Rate:
+        """How often it is asked at most."""
+        return self.settings.budget or (UNBOUNDED if self.subject.is_process else UNIT_BUDGET)
 
     @property
     def sends_signal(self) -> bool:

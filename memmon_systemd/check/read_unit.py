@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,10 +14,11 @@ from typing import Final
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
 from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
-from memmon_systemd.check.read_signal import disposition
+from memmon_systemd.check.read_signal import disposition, obeyed
 from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
+from memmon_systemd.monitor.schedule import schedule_of
 from memmon_systemd.settings import Action, KillWhom, Metric, Settings
 from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.restart_rules import Disposition
@@ -46,14 +48,17 @@ class UnitReader:
         whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
         main_pid = properties.service.main_pid if properties.service else 0
         sent = asked.signal_number or properties.stop_signal or signal.SIGTERM
+        schedule = schedule_of(asked, min(whole_bytes, machine.physical_bytes))
         subject = Subject(
             name=name,
             unit=name,
-            threshold_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
+            threshold_bytes=schedule.threshold_bytes,
+            hard_bytes=schedule.hard_bytes,
             metric=asked.metric or Metric.UNRECLAIMABLE,
             properties=properties,
             main_name=process_name(main_pid) if main_pid else None,
             disposition=disposition(main_pid, sent) if main_pid else Disposition.UNKNOWN,
+            obeys=obeyed(main_pid) if main_pid else (),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             high=bounds.high,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
@@ -70,7 +75,8 @@ class UnitReader:
         if not pids:
             return subject
         rights = self._rights(unit, properties.service, pids)
-        return _with_readings(replace(subject, pids=pids, rights=rights), directory)
+        age_s = None if properties.started_s is None else time.monotonic() - properties.started_s
+        return _with_readings(replace(subject, pids=pids, rights=rights, age_s=age_s), directory)
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:
         asked = self._settings.target

@@ -35,6 +35,10 @@ class UnitProperties:
     """Made by systemd-run: it has no file that could be edited."""
     control_group: str | None = None
     """None where it isn't running."""
+    started_s: float | None = None
+    """When this invocation began, on the monotonic clock; None where there was none yet."""
+    can_reload: bool = True
+    memory_accounting: bool = True
     slice: str | None = None
     memory_max_bytes: int | None = None
     memory_high_bytes: int | None = None
@@ -79,6 +83,9 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         needs_reload=bool(properties[b"NeedDaemonReload"]),
         transient=bool(properties[b"Transient"]),
         control_group=os.fsdecode(properties[b"ControlGroup"]) or None,
+        started_s=_started_s(properties),
+        can_reload=bool(properties[b"CanReload"]),
+        memory_accounting=bool(properties[b"MemoryAccounting"]),
         slice=os.fsdecode(properties[b"Slice"]) or None,
         memory_max_bytes=_size_bytes(properties[b"MemoryMax"]),
         memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
@@ -104,6 +111,16 @@ def _service(properties: Properties) -> ServiceProperties:
         start_limit_interval_s=_time_s(properties[b"StartLimitIntervalUSec"]),
         start_limit_burst=int(properties[b"StartLimitBurst"]),
     )
+
+
+def _started_s(properties: Properties) -> float | None:
+    """When the main process began; of a unit without one, when it left "inactive".
+
+    The latter is before RestartSec= where it was restarted.
+    """
+    main_began = int(properties.get(b"ExecMainStartTimestampMonotonic", 0))
+    microseconds = main_began or int(properties[b"InactiveExitTimestampMonotonic"])
+    return microseconds / 1e6 if microseconds else None
 
 
 def _size_bytes(number: int) -> int | None:

@@ -68,8 +68,9 @@ class Warnings:
         self._warn(Event.INVOCATION_UNKNOWN, f"{unit}: {why}; monitored anyway", unit)
 
     def stays_down(self, unit: str, cause: str, lines: str) -> None:
-        """Systemd would not start the service again after the signal."""
-        sentence = f"{unit}: {cause}; set {lines} in its [Service] section: see --check"
+        """Systemd would not start the service again after the signal; `lines` ("": none) of its file help."""
+        way = f"set {lines} in its [Service] section" if lines else "use --restart"
+        sentence = f"{unit}: {cause}; {way}: see --check"
         self._warn(Event.STAYS_DOWN, sentence, unit)
 
     def restart_unknown(self, unit: str, why: str) -> None:

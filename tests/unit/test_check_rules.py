@@ -9,11 +9,14 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.command import judge
+from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.facts import (
     SWAP,
     Bound,
     Case,
     CgroupKind,
+    Configured,
+    FileProblem,
     Machine,
     OtherMonitor,
     OtherMonitors,
@@ -59,11 +62,15 @@ PROCESS = replace(
 Change = Callable[[Subject], Subject]
 
 
-def found(subject: Subject, options: str = "", machine: Machine = MACHINE) -> list[Finding]:
+def found(
+    subject: Subject, options: str = "", machine: Machine = MACHINE, own: Configured | None = None
+) -> list[Finding]:
     settings = parse(["-m", "400", *options.split(), "myapp"])
     if settings.target.metric is not None:
         subject = replace(subject, metric=settings.target.metric)
-    return list(judge(Case(settings.target, settings.user, machine, subject)))
+    if settings.target.hard_threshold is not None:
+        subject = replace(subject, hard_bytes=settings.target.hard_threshold.threshold_bytes(2048 * MIB))
+    return list(judge(Case(settings.target, settings.user, machine, subject, own)))
 
 
 def findings(subject: Subject, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
@@ -117,6 +124,25 @@ def test_nothing_is_found_of_a_healthy_service(options: str) -> None:
     assert findings(HEALTHY, options) == {}
 
 
+def grown(age_s: float, mib: int, *changes: Change) -> Change:
+    """It in an invocation of this age, which uses so much; and with other changes."""
+
+    def change(subject: Subject) -> Subject:
+        for one in (*changes, facts(age_s=age_s), reads(unreclaimable=mib)):
+            subject = one(subject)
+        return subject
+
+    return change
+
+
+def MonitorOf(options: str = "-m 400", unit: str | None = None) -> OtherMonitor:  # noqa: N802 - makes one
+    return OtherMonitor(99, unit, parse([*options.split(), "x"]).target)
+
+
+def monitored(*monitors: OtherMonitor) -> Change:
+    return facts(monitors=OtherMonitors(monitors))
+
+
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
 DEFAULT = facts(disposition=Disposition.DEFAULT)
 
@@ -165,8 +191,18 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
     ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),
-    ("StartLimit in 30 s", service(start_limit_interval_s=30.0), "", Id.START_LIMIT, Level.NOTE),
+    ("StartLimit, and no budget", service(start_limit_interval_s=3600.0), "--budget infinity",
+     Id.START_LIMIT, Level.WARNING),
+    ("StartLimit at the growth seen", grown(3600, 100, service(start_limit_interval_s=86400.0)), "",
+     Id.START_LIMIT, Level.WARNING),
+    ("neither StartLimit nor budget", service(start_limit_burst=0), "--budget infinity",
+     Id.NO_BOUND, Level.WARNING),
     ("two monitors", facts(monitors=OtherMonitors((OtherMonitor(99, "other.service"),))), "",
+     Id.ALREADY_MONITORED, Level.WARNING),
+    ("a monitor that does the same", monitored(MonitorOf()), "", Id.MONITORED, Level.NOTE),
+    ("a monitor that does something else", monitored(MonitorOf("-m 50%")), "",
+     Id.ALREADY_MONITORED, Level.WARNING),
+    ("two that do the same", monitored(MonitorOf(), MonitorOf("-m 400", "memory-monitor@myapp.service")), "",
      Id.ALREADY_MONITORED, Level.WARNING),
     ("a monitor that can't be read", facts(monitors=OtherMonitors(unread=("python3[99]",))), "",
      Id.MONITORS_UNKNOWN, Level.NOTE),
@@ -175,9 +211,17 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
      Id.MEMORY_MAX_BELOW, Level.ERROR),
     ("MemoryMax= of its slice below", facts(maximum=Bound(300 * MIB, "app.slice")), "",
      Id.MEMORY_MAX_BELOW, Level.ERROR),
-    ("MemoryMax= 1 s away", facts(maximum=Bound(500 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
-    ("MemoryMax= 0.5 s away", facts(maximum=Bound(450 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.WARNING),
-    ("MemoryMax= and no end of time", unit(timeout_stop_s=float("inf")), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= 0.5 s away", facts(maximum=Bound(400 * MIB + MIB // 2, UNIT)), "",
+     Id.MEMORY_MAX_CLOSE, Level.WARNING),
+    ("MemoryMax= 3 s away at the growth seen", grown(60, 100, facts(maximum=Bound(405 * MIB, UNIT))), "",
+     Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= and no end of time", grown(60, 100, unit(timeout_stop_s=float("inf")),
+     facts(maximum=Bound(500 * MIB, UNIT))), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("--hard below", facts(), "--hard 10%", Id.HARD_NOT_ABOVE, Level.WARNING),
+    ("--hard at MemoryMax=", facts(), "--hard 100%", Id.HARD_ABOVE_MAX, Level.WARNING),
+    ("--min-age too long", grown(600, 100), "--min-age 1d", Id.MIN_AGE_LONG, Level.WARNING),
+    ("no ExecReload=", unit(can_reload=False), "--reload", Id.NO_RELOAD, Level.ERROR),
+    ("--then-restart too early", facts(), "--then-restart 1", Id.THEN_RESTART_EARLY, Level.NOTE),
     ("MemoryHigh=", facts(high=Bound(400 * MIB, UNIT)), "", Id.MEMORY_HIGH_BELOW, Level.WARNING),
     ("more than the machine", facts(threshold_bytes=8192 * MIB, maximum=None), "",
      Id.ABOVE_PHYSICAL, Level.ERROR),
@@ -258,8 +302,16 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (lambda subject: DEFAULT(restart("on-failure")(subject)), "-s USR1"),
         # The page cache is no part of this metric.
         (reads(current=399, working_set=399), ""),
-        # 100 MB/s don't get there within TimeoutStopSec=.
-        (lambda subject: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(subject)), ""),
+        # At the growth seen it doesn't get there within TimeoutStopSec=, or is started rarely.
+        (grown(60, 100, facts(maximum=Bound(410 * MIB, UNIT))), ""),
+        (grown(86400, 100, service(start_limit_interval_s=86400.0)), ""),
+        # What is assumed of its growth makes no finding of what is left.
+        (facts(maximum=Bound(410 * MIB, UNIT), age_s=30.0), ""),
+        (grown(600, 100), "--min-age 1d --hard 450"),
+        # The budget is used up before the limit of starts is.
+        (service(start_limit_burst=12, start_limit_interval_s=3600.0), ""),
+        (service(start_limit_interval_s=3600.0), "--budget 4/1h"),
+        (service(start_limit_interval_s=3600.0), "--reload"),
         # No limit of starts.
         (service(start_limit_interval_s=0.0), ""),
         (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
@@ -325,10 +377,48 @@ def test_every_command_is_one_for_a_shell_and_for_the_service_manager_of_the_uni
     assert finding.remedy.command == " ".join(("systemctl", *options.split(), "daemon-reload"))
 
 
+OWN = Configured("memory-monitor@myapp.service", ("-m", "400"), ("/etc/memory-monitor/myapp.conf",))
+STOPPED = replace(OWN, active_state="failed")
+PROBLEM = FileProblem(OWN.files[0], Problem(3, "there is no setting MAXMEMORY=", "MAX_MEMORY=80%"))
+BY_ITSELF = MonitorOf("-m 400", OWN.unit)
+BEFORE = MonitorOf("-m 300", OWN.unit)
+CONFIGURED: list[tuple[Configured, Change, Id, Level]] = [
+    (OWN, monitored(BY_ITSELF), Id.MONITORED, Level.NOTE),
+    (OWN, monitored(BEFORE), Id.SETTINGS_NOT_IN_FORCE, Level.WARNING),
+    (STOPPED, facts(), Id.NOT_MONITORED, Level.WARNING),
+    (replace(OWN, problems=(PROBLEM,)), facts(), Id.SETTING_IGNORED, Level.WARNING),
+]
+
+
+@pytest.mark.parametrize(("own", "change", "wrong", "level"), CONFIGURED)
+def test_what_is_wrong_with_a_configured_monitor_is_found_and_nothing_else(
+    own: Configured, change: Change, wrong: Id, level: Level
+) -> None:
+    assert {one.id: one.level for one in found(change(HEALTHY), own=own)} == {wrong: level}
+
+
+def test_no_remedy_stops_the_monitor_that_the_service_has() -> None:
+    (other,) = found(monitored(BEFORE)(HEALTHY))
+    assert other.remedy.command == "systemctl restart memory-monitor@myapp.service"
+    assert other.remedy.advice is not None
+    assert "/etc/memory-monitor/myapp.conf" in other.remedy.advice
+    (two,) = found(monitored(BY_ITSELF, MonitorOf("-m 300"))(HEALTHY), own=OWN)
+    assert two.remedy.command == "kill 99"
+    (alike,) = found(monitored(BY_ITSELF)(HEALTHY))
+    assert alike.remedy.command is None
+
+
+def test_a_line_that_is_ignored_is_named_with_what_was_meant() -> None:
+    (ignored,) = found(HEALTHY, own=replace(OWN, problems=(PROBLEM,)))
+    assert ignored.consequence == "/etc/memory-monitor/myapp.conf:3: there is no setting MAXMEMORY="
+    assert ignored.remedy.advice == "use MAX_MEMORY=80%"
+
+
 def levels_seen() -> dict[Id, set[Level]]:
     """Every id with the levels that it has in these tests."""
     seen: dict[Id, set[Level]] = {Id.PART_OF_UNIT: {Level.NOTE}}
     pairs = [row[3:] for row in BROKEN] + [row[2:] for row in MACHINES]
+    pairs += [row[2:] for row in CONFIGURED]
     for wrong, level in pairs:
         seen.setdefault(wrong, set()).add(level)
     return seen

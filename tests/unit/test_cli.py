@@ -65,6 +65,10 @@ USAGE = [
     ("-m 5 --for 1min 30s x", "--for: '1min 30s' is in two words: use '1min30s', or -- before a NAME"),
     ("-m 5 --repeat=5 min x", "--repeat: '5 min' is in two words: use '5min', or -- before a NAME"),
     ("-m 5 --growth 5 M x", "--growth: '5 M' is in two words: use '5M', or -- before a NAME"),
+    ("-m 5 --min-age 5 min x", "--min-age: '5 min' is in two words: use '5min', or -- before a NAME"),
+    ("-m 5 --hard 90 M x", "--hard: '90 M' is in two words: use '90M', or -- before a NAME"),
+    ("-m 5 --then-restart=1 h x", "--then-restart: '1 h' is in two words: use '1h', or -- before a NAME"),
+    ("-m 5 --budget 3/1 h x", "--budget: '3/1 h' is in two words: use '3/1h', or -- before a NAME"),
     # the other values
     ("-m 5 -i 0 x", "'0' is too short: use at least 10ms"),
     ("-m 5 --for 5x x", "'5x' is not a time: use seconds (2.5) or a time span"),

@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
     ),
     "forced": ("-m 400", ("Restart=on-failure", "RestartForceExitStatus=0 143 SIGTERM"), {}),
     "below": ("-m 100", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-below": "error"}),
-    "close": ("-m 90%", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-close": "warning"}),
+    "close": ("-m 99.5%", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-close": "warning"}),
     "high": ("-m 100", ("Restart=always", "MemoryHigh=100M", NO_LIMIT), {"memory-high-below": "warning"}),
     "kill-mode": ("-m 400", ("Restart=always", "KillMode=process"), {"kill-mode": "note"}),
     "oom-policy": ("-m 400", ("Restart=always", "OOMPolicy=continue"), {"oom-policy": "note"}),
