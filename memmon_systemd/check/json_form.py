@@ -75,7 +75,6 @@ def _subject(checked: Checked) -> Object:
         "usage_bytes": case.usage_bytes,
         "readings_bytes": dict(subject.readings),
         "hard_bytes": subject.hard_bytes,
-        "age_s": subject.age_s,
         "memory_max_bytes": subject.maximum.size_bytes if subject.maximum else None,
         "memory_high_bytes": subject.high.size_bytes if subject.high else None,
         "monitor": _monitor(case.configured),

@@ -107,7 +107,7 @@ def test_what_is_advised_ends_at_nothing_found() -> None:
             assert all("as in this invocation" in one["consequence"] for one in close)
             assert follow(tuple(options.split()), f"{name}.service") == ids
     finally:
-        stop(*services.values(), limited)
+        run("systemctl", "stop", *(service.unit for service in (*services.values(), limited)))
         for service in (*services.values(), limited):
             run("systemctl", "revert", service.unit)
 
@@ -125,7 +125,7 @@ def test_systemd_accepts_what_is_advised_for_every_type_of_service() -> None:
     kinds = (*TYPES, *(("notify-reload",) if _version() >= 253 else ()))
     units = {
         f"typed-{kind}-{restart}.service": WORST.format(
-            type=kind, restart=restart, more="BusName=org.example.x" if kind == "dbus" else ""
+            type=kind, restart=restart, more=f"BusName=org.example.{restart}" if kind == "dbus" else ""
         )
         + ("RemainAfterExit=yes\n" if remains else "")
         for kind in kinds
@@ -226,7 +226,7 @@ def test_without_a_threshold_the_settings_in_force_are_checked(configured: tuple
         ((target,),) = [one["targets"] for one in report["names"]]
         assert target["monitor"]["options"] == options
         assert target["monitor"]["files"] == ["/etc/memory-monitor/known.conf"]
-        assert target["limit_bytes"] == (64 << 20) * 7 // 10
+        assert target["limit_bytes"] == round((64 << 20) * 0.7)
     # A drop-in is in force, too, and the file is stronger than Environment=.
     write_unit(f"{monitor.unit}.d/more.conf", "[Service]\nEnvironment=INTERVAL=1 MAX_MEMORY=50%%\n")
     _, report = check("known")
