@@ -109,6 +109,10 @@ class Manager:
         """Whether it is activating for all its life."""
         return unit.is_service and bool(self._bus.property(unit.typed, b"Type", b"s") == b"oneshot")
 
+    def leaves_processes(self, unit: Unit) -> bool:
+        """Whether a stop leaves all processes but the main one running (KillMode=, systemd.kill(5))."""
+        return unit.is_service and self._bus.property(unit.typed, b"KillMode", b"s") in (b"process", b"none")
+
     def stop_signal(self, unit: Unit) -> int | None:
         """The signal that systemd stops the unit with to restart it: RestartKillSignal=, else KillSignal=.
 

@@ -150,6 +150,7 @@ class FakeSystemd:
             "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
             "TimeoutStartUSec": ("t", 90_000_000),
             "Type": ("s", "simple"),
+            "KillMode": ("s", "control-group"),
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
             "FreezerState": ("s", "running"),

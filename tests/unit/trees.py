@@ -142,6 +142,8 @@ class StandInManager(Manager):
         self.states: dict[str, UnitState] = {}
         self.results: dict[str, str] = {}
         self.oneshots: set[str] = set()
+        self.kill_modes: set[str] = set()
+        """Units with KillMode=process."""
         self.stop_signals: dict[str, int] = {}
         self.main_pids: dict[str, int] = {}
         self.users: dict[str, int] = {}
@@ -196,6 +198,9 @@ class StandInManager(Manager):
 
     def is_oneshot(self, unit: Unit) -> bool:
         return unit.name in self.oneshots
+
+    def leaves_processes(self, unit: Unit) -> bool:
+        return unit.name in self.kill_modes
 
     def stop_signal(self, unit: Unit) -> int | None:
         return self.stop_signals.get(unit.name, int(signal.SIGTERM))
