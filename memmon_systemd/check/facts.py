@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import Action, KillWhom, Metric, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
@@ -96,6 +97,8 @@ class Subject:
     """The name of the main process, or of the one."""
     disposition: Disposition = Disposition.UNKNOWN
     """What that process does with the signal."""
+    age_s: float | None = None
+    """How long this invocation of the unit has run; None where it isn't running."""
     readings: Mapping[str, int] = field(default_factory=dict)
     """The metrics that can be read now, by the words of `--metric`, and `SWAP`."""
     maximum: Bound | None = None
@@ -107,6 +110,7 @@ class Subject:
     monitors: OtherMonitors = OtherMonitors()
     trouble: str | None = None
     """Why the memory can't be read."""
+    shape: Shape = NO_SHAPE
 
     @property
     def service(self) -> ServiceProperties | None:
@@ -114,6 +118,11 @@ class Subject:
         if self.properties is None or (self.is_process and not self.is_main):
             return None
         return self.properties.service
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The active sockets, timers and paths that start its service when it is needed."""
+        return () if self.service is None or self.properties is None else self.properties.triggered_by
 
     @property
     def is_of_a_user(self) -> bool:
@@ -172,6 +181,11 @@ class Case:
         """Whether a signal would be sent to no process of a unit that runs."""
         is_unit = not self.subject.is_process and self.subject.is_running
         return is_unit and self.whom is None and self.sends_signal
+
+    @property
+    def reaches_others(self) -> bool:
+        """Whether a signal goes to other processes than the main one, too."""
+        return self.whom is not KillWhom.MAIN
 
 
 def is_user_manager(unit: str | None) -> bool:

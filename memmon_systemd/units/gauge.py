@@ -152,7 +152,7 @@ def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettin
 
 def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
-    limit_bytes = 0
-    if settings.follows_limit:
-        limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
-    return schedule_of(settings, limit_bytes)
+    if not settings.follows_limit:
+        return schedule_of(settings, 0)
+    limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
+    return schedule_of(settings, limit_bytes, is_of_machine=limit_bytes == limits.physical_bytes())

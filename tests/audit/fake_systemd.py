@@ -151,6 +151,7 @@ class FakeSystemd:
             "TimeoutStartUSec": ("t", 90_000_000),
             "Type": ("s", "simple"),
             "KillMode": ("s", "control-group"),
+            "TriggeredBy": ("as", []),
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
             "FreezerState": ("s", "running"),
