@@ -49,6 +49,7 @@ class FakeSystemd:
         self.answer = Answer.KILLS
         self.active_state = "active"
         """That of each unit that has a directory."""
+        self.kill_mode = "control-group"
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.calls = 0
@@ -150,7 +151,7 @@ class FakeSystemd:
             "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
             "TimeoutStartUSec": ("t", 90_000_000),
             "Type": ("s", "simple"),
-            "KillMode": ("s", "control-group"),
+            "KillMode": ("s", self.kill_mode),
             "TriggeredBy": ("as", []),
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
@@ -187,7 +188,7 @@ class FakeSystemd:
 
     def _main_pid(self, unit: str) -> int:
         with suppress(FileNotFoundError):
-            return int((self.top / unit / "cgroup.procs").read_text() or 0)
+            return int(((self.top / unit / "cgroup.procs").read_text() or "0").split()[0])
         return 0
 
 
