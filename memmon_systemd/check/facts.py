@@ -182,11 +182,6 @@ class Case:
         is_unit = not self.subject.is_process and self.subject.is_running
         return is_unit and self.whom is None and self.sends_signal
 
-    @property
-    def reaches_others(self) -> bool:
-        """Whether a signal goes to other processes than the main one, too."""
-        return self.whom is not KillWhom.MAIN
-
 
 def is_user_manager(unit: str | None) -> bool:
     """Whether the system's service manager runs a user's in this unit (user@.service(5))."""

@@ -9,6 +9,7 @@ from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.check.shape import MaximumState
 from memmon_systemd.formatting import format_bytes, format_growth, format_seconds
+from memmon_systemd.settings import Threshold
 
 _MIB: Final = 1 << 20
 _START_S: Final = 600.0
@@ -51,16 +52,15 @@ def no_memory_max(case: Case) -> Finding | None:
     subject = case.subject
     if not case.settings.follows_limit or subject.maximum is not None or subject.is_process:
         return None
-    share = (
-        f"{case.settings.threshold} is a share of the machine's {format_bytes(case.machine.physical_bytes)}"
-    )
+    share = f"{_share(case)} is a share of the machine's {format_bytes(case.machine.physical_bytes)}"
     if subject.shape.maximum_state is MaximumState.NOT_IN_FORCE:
         return None  # That is said.
     own_bytes = subject.properties.memory_max_bytes if subject.properties else None
     if subject.shape.maximum_state is MaximumState.BY_V1 and own_bytes is not None:
         text = f"MemoryMax= ({format_bytes(own_bytes)}) is kept by cgroup v1, and isn't read there: {share}"
-        lower_mib = case.settings.threshold.threshold_bytes(own_bytes) // _MIB
-        return Finding(Id.NO_MEMORY_MAX, Level.WARNING, text, Remedy(option=f"-m {lower_mib}M"))
+        option = "-m" if case.settings.threshold.follows_limit else "--hard"
+        size_mib = _share(case).threshold_bytes(own_bytes) // _MIB
+        return Finding(Id.NO_MEMORY_MAX, Level.WARNING, text, Remedy(option=f"{option} {size_mib}M"))
     advice = f"set MemoryMax= in {subject.name}, or give -m as a size"
     if subject.shape.peak_bytes is not None:
         advice += f" (it has used {format_bytes(subject.shape.peak_bytes)} at most)"
@@ -68,6 +68,12 @@ def no_memory_max(case: Case) -> Finding | None:
     if own_bytes is not None:
         text = f"MemoryMax= ({format_bytes(own_bytes)}) isn't below the machine's memory: {share}"
     return Finding(Id.NO_MEMORY_MAX, Level.WARNING, text, Remedy(advice=advice))
+
+
+def _share(case: Case) -> Threshold:
+    """The threshold that is a share, or the hard one."""
+    hard, usual = case.settings.hard_threshold, case.settings.threshold
+    return usual if usual.follows_limit or hard is None else hard
 
 
 def not_in_force(case: Case) -> Finding | None:
@@ -80,7 +86,7 @@ def not_in_force(case: Case) -> Finding | None:
         return None
     text = f"MemoryMax= ({format_bytes(own_bytes)}) isn't in force: its cgroup has no memory controller"
     if case.settings.follows_limit:
-        text += f", and {case.settings.threshold} is a share of the machine's memory"
+        text += f", and {_share(case)} is a share of the machine's memory"
     advice = "have the slices above it use the controller (DisableControllers=, Delegate=), or use cgroup v2"
     return Finding(Id.MEMORY_MAX_NOT_IN_FORCE, Level.WARNING, text, Remedy(advice=advice))
 

@@ -9,7 +9,7 @@ from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import edit, systemctl
 from memmon_systemd.formatting import format_bytes, signal_name
-from memmon_systemd.settings import Action
+from memmon_systemd.settings import Action, KillWhom
 from memmon_systemd.systemd.restart_rules import END_SIGNALS
 
 _MOSTLY: Final = 0.5
@@ -38,7 +38,7 @@ def exec_stop(case: Case) -> Finding | None:
         return None
     if not case.sends_signal or case.reaches_nobody:
         return None
-    text = f"it is stopped by ExecStop=, which {signal_name(case.signal_number)} to its process bypasses"
+    text = "it is stopped by its ExecStop=, which a signal bypasses: the main process ends before that is run"
     return Finding(Id.EXEC_STOP, Level.WARNING, text, Remedy(option="--restart"))
 
 
@@ -49,7 +49,9 @@ def wrapper(case: Case) -> Finding | None:
         return None
     if service.kill_mode == "control-group" or case.settings.action is Action.RELOAD:
         return None
-    if case.sends_signal and case.reaches_others:
+    # With KillMode=mixed its end has systemd kill the others, whatever they were sent a moment before.
+    harmful = (KillWhom.MAIN, KillWhom.ALL) if service.kill_mode == "mixed" else (KillWhom.MAIN,)
+    if case.sends_signal and case.whom not in harmful:
         return None
     who = case.subject.main_name or "its main process"
     text = (

@@ -155,4 +155,7 @@ def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSetting
     if not settings.follows_limit:
         return schedule_of(settings, 0)
     limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
-    return schedule_of(settings, limit_bytes, is_of_machine=limit_bytes == limits.physical_bytes())
+    # Without the memory controller MemoryMax= may be set, and isn't in force.
+    is_limitable = os.path.exists(f"{directory}/memory.max")
+    is_of_machine = is_limitable and limit_bytes == limits.physical_bytes()
+    return schedule_of(settings, limit_bytes, is_of_machine=is_of_machine)

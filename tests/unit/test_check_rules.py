@@ -230,6 +230,7 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("another signal of its own", unit(stop_signal=signal.SIGTERM), "-s USR1",
      Id.NOT_STOP_SIGNAL, Level.NOTE),
     ("a shell, KillMode=mixed", wraps("mixed"), "", Id.WRAPPER, Level.WARNING),
+    ("a shell, all, KillMode=mixed", wraps("mixed"), "--kill-whom all", Id.WRAPPER, Level.WARNING),
     ("a shell, KillMode=process", wraps("process"), "", Id.WRAPPER, Level.ERROR),
     ("a shell, KillMode=none", wraps("none"), "--restart", Id.WRAPPER, Level.ERROR),
     ("the first of a PID namespace", shape(dropped_by="app[812]"), "", Id.SIGNAL_DROPPED, Level.ERROR),
@@ -413,6 +414,9 @@ def test_a_shorter_for_is_advised_that_is_no_finding() -> None:
 def test_the_size_of_a_share_is_advised_where_cgroup_v1_keeps_the_limit() -> None:
     (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 80%")
     assert finding.remedy.option == "-m 819M"
+    (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 400 --hard 80%")
+    assert finding.remedy.option == "--hard 819M"
+    assert "80% is a share of the machine's 8 GiB" in finding.consequence
 
 
 def levels_seen() -> dict[Id, set[Level]]:

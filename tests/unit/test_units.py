@@ -324,6 +324,7 @@ def test_a_limit_that_changes_moves_a_threshold_that_is_a_share_of_it(
 def test_a_share_of_the_whole_machine_is_said_when_the_unit_is_measured(start: Start) -> None:
     tree = start("-m 90% -i 2 app.service")
     app = tree.make("app.service", 10)
+    (app / "memory.max").write_text("max\n")
     tree.advance(1)
     (line,) = tree.log.having("app.service: ok: ")
     assert line.endswith(", 90% of the machine (no MemoryMax=)")
@@ -342,7 +343,7 @@ def test_a_share_of_the_whole_machine_is_said_when_the_unit_is_measured(start: S
 
 def test_a_size_is_no_share_of_the_machine(start: Start) -> None:
     tree = start("-m 50 --hard 90% -i 2 app.service")
-    tree.make("app.service", 10)
+    (tree.make("app.service", 10) / "memory.max").write_text("max\n")
     tree.advance(1)
     assert tree.log.having("app.service: ok: unreclaimable 10 MiB of 50 MiB")
     assert not tree.log.having("of the machine")
