@@ -31,7 +31,8 @@ def levels(findings: list[dict[str, Any]]) -> dict[str, str]:
 
 def copies(unit: str) -> list[int]:
     """The processes of a unit that run leaky.py."""
-    pids = (CGROUPS / "system.slice" / unit / "cgroup.procs").read_text().split()
+    file = CGROUPS / "system.slice" / unit / "cgroup.procs"
+    pids = file.read_text().split() if file.exists() else []
     return [int(pid) for pid in pids if b"python3\0-IS" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -46,12 +47,20 @@ def started(**files: str) -> Iterator[None]:
     units = {f"{name.replace('__', '-')}.service": lines for name, lines in files.items()}
     for unit, lines in units.items():
         write_unit(unit, service(lines))
+    run("systemctl", "daemon-reload")
     run("systemctl", "start", *units)
     try:
         yield
     finally:
         subprocess.run(("systemctl", "kill", "--signal=KILL", *units), capture_output=True, check=False)
         subprocess.run(("systemctl", "stop", *units), capture_output=True, check=False)
+
+
+def start_socket(name: str) -> None:
+    """A socket, which systemd starts only before its service, and only if there is one."""
+    write_unit(f"{name}.service", service("ExecStart=sleep infinity"))
+    write_unit(f"{name}.socket", f"[Socket]\nListenStream=/run/{name}\n")
+    run("systemctl", "start", f"{name}.socket")
 
 
 FIRST = (
@@ -64,8 +73,7 @@ SHARES = "dd if=/dev/zero of=/dev/shm/left bs=1M count=30 status=none; exec slee
 
 def test_each_is_found_by_one_report_and_nothing_else() -> None:
     write_unit("uncounted.slice", "[Slice]\nDisableControllers=memory\n")
-    write_unit("needed.socket", "[Socket]\nListenStream=/run/needed\n")
-    run("systemctl", "start", "needed.socket")
+    start_socket("needed")
     with started(
         stops="ExecStart=sleep infinity\nExecStop=/bin/true",
         mixed=f"ExecStart={SHELL.format('sleep infinity')}\nKillMode=mixed",
@@ -189,8 +197,7 @@ def test_with_kill_mode_mixed_the_child_is_killed() -> None:
 
 def test_what_a_socket_starts_is_no_warning_at_the_start_and_not_missed_when_it_has_ended() -> None:
     leaky = Leaky("called")
-    write_unit("called.socket", "[Socket]\nListenStream=/run/called\n")
-    run("systemctl", "start", "called.socket")
+    start_socket("called")
     with (
         started(called=f"ExecStart={leaky.exec_line()}\nRestart=no"),
         Monitor("-m", "30", "-i", "0.5", "called.service") as monitor,
