@@ -174,6 +174,25 @@ class Sources:
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
 
+    def warn_of_missing_rights(self, environ: Mapping[str, str]) -> None:
+        """Say of the units that are known now if systemd wouldn't let this user ask them."""
+        settings = self._settings
+        if not self._has_units or settings.user or settings.target.dry_run or os.geteuid() == 0:
+            return
+        from memmon_systemd.systemd.bus import PATIENT_DEADLINE_S
+        from memmon_systemd.systemd.errors import BusError
+        from memmon_systemd.systemd.manager import Manager
+        from memmon_systemd.units.rights_warning import warn_of_missing_rights
+
+        try:
+            manager = Manager(settings.user, environ, PATIENT_DEADLINE_S)
+        except BusError:
+            return  # Said already of the connection that there is.
+        warn_of_missing_rights(self.units.names(), manager, settings.target, self._context.report)
+        manager.close()
+        del warn_of_missing_rights
+        forget(("memmon_systemd.units.rights_warning", "memmon_systemd.systemd.rights"))
+
     def rehearse(self) -> None:
         """Go the way to the service manager, where one is used; what fails there is said."""
         if not self._has_units:
@@ -253,10 +272,18 @@ def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.H
         top_group = manager.control_group()
     except BusError as error:
         if settings.user and error.errno in ABSENT:
-            raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
+            raise UsageError(f"--user: {_without_bus(environ, str(error))}") from None
         raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
     if hierarchy is None:
         hidden = "none is mounted below /sys/fs/cgroup, or something is mounted over it"
         raise StartError(f"no cgroup hierarchy is there: {hidden}; --as process works without")
     untouchable = untouchable_units(process_table().ancestors(), top_group)
     return Systemd(manager, hierarchy, top_group, frozenset(untouchable))
+
+
+def _without_bus(environ: Mapping[str, str], why: str) -> str:
+    """Why a user's service manager can't be asked, and what helps."""
+    runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    if os.path.exists(f"{runtime}/systemd/private"):
+        return f"the user's service manager has no D-Bus: {why}; install dbus-user-session and log in again"
+    return f"no user's service manager: {why}; log in as that user"

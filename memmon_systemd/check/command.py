@@ -16,6 +16,8 @@ from memmon_systemd.check import (
     rules_options,
     rules_restart,
     rules_rights,
+    rules_room,
+    rules_shape,
     rules_starts,
 )
 from memmon_systemd.check.facts import Case, Configured, Subject
@@ -48,6 +50,8 @@ _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_options.RULES,
     *rules_starts.RULES,
     *rules_configured.RULES,
+    *rules_shape.RULES,
+    *rules_room.RULES,
 )
 _ORDER: Final = tuple(Level)
 _KINDS: Final[Mapping[NameKind, Kind]] = {

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from memmon_systemd.check.conf_file import Problem
+from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
@@ -137,6 +138,7 @@ class Subject:
     monitors: OtherMonitors = OtherMonitors()
     trouble: str | None = None
     """Why the memory can't be read."""
+    shape: Shape = NO_SHAPE
 
     @property
     def service(self) -> ServiceProperties | None:
@@ -144,6 +146,11 @@ class Subject:
         if self.properties is None or (self.is_process and not self.is_main):
             return None
         return self.properties.service
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The active sockets, timers and paths that start its service when it is needed."""
+        return () if self.service is None or self.properties is None else self.properties.triggered_by
 
     @property
     def is_of_a_user(self) -> bool:

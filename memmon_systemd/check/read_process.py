@@ -11,8 +11,10 @@ from dataclasses import replace
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
 from memmon_systemd.check.read_limits import bounds_of_group
 from memmon_systemd.check.read_monitors import MonitorReader
+from memmon_systemd.check.read_shape import dropped_by
 from memmon_systemd.check.read_signal import disposition, obeyed
 from memmon_systemd.check.read_unit import may_signal_directly
+from memmon_systemd.check.shape import Shape
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.schedule import schedule_of
@@ -83,6 +85,7 @@ class ProcessReader:
             trouble=bounds.trouble,
             rights=Rights(directly=may_signal_directly((pid,))),
             monitors=self._monitors.of(None, pid),
+            shape=Shape(dropped_by=dropped_by(pid, (), asked.signal_number or signal.SIGTERM)),
         )
 
     def _with_unit(self, subject: Subject) -> Subject:

@@ -14,14 +14,16 @@ from typing import Final
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
 from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
+from memmon_systemd.check.read_shape import shape_of_unit
 from memmon_systemd.check.read_signal import disposition, obeyed
-from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
+from memmon_systemd.check.unit_properties import ServiceProperties, read_unit
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.monitor.schedule import schedule_of
-from memmon_systemd.settings import Action, KillWhom, Metric, Settings
+from memmon_systemd.settings import KillWhom, Metric, Settings
 from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.systemd.rights import may_request
 from memmon_systemd.systemd.unit import Unit
 
 _METRICS: Final = (Metric.UNRECLAIMABLE, Metric.CURRENT, Metric.WORKING_SET, Metric.ANON)
@@ -75,18 +77,18 @@ class UnitReader:
         if not pids:
             return subject
         rights = self._rights(unit, properties.service, pids)
+        shape = shape_of_unit(properties, directory, pids, sent)
         age_s = None if properties.started_s is None else time.monotonic() - properties.started_s
-        return _with_readings(replace(subject, pids=pids, rights=rights, age_s=age_s), directory)
+        subject = replace(subject, pids=pids, rights=rights, age_s=age_s, shape=shape)
+        return _with_readings(subject, directory)
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:
         asked = self._settings.target
         main_pid = service.main_pid if service else 0
         by_systemd: bool | None = self._settings.user or os.geteuid() == 0
         if not by_systemd:
-            # Asking for a restart is another permission, and can't be tried.
-            tried = asked.action is Action.SIGNAL
             control_pid = service.control_pid if service else 0
-            by_systemd = may_signal(self._manager, unit, control_pid) if tried else None
+            by_systemd = may_request(self._manager, unit, asked.action, control_pid)
         wanted = pids if asked.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
         return Rights(by_systemd, may_signal_directly(wanted))
 

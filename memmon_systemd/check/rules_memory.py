@@ -208,18 +208,6 @@ def no_memory_files(case: Case) -> Finding | None:
     return None
 
 
-def over_now(case: Case) -> Finding | None:
-    """It would be signalled at once."""
-    usage_bytes = case.usage_bytes
-    if usage_bytes is None or usage_bytes <= case.subject.threshold_bytes:
-        return None
-    if case.reaches_nobody:
-        text = "it is above the threshold now, but nobody would be signalled"
-    else:
-        text = f"it is above the threshold now: it would be {_asked(case)} as soon as a monitor starts"
-    return Finding(Id.OVER_NOW, Level.NOTE, text)
-
-
 def unreadable(case: Case) -> Finding | None:
     """There is no number to compare."""
     if case.subject.trouble is None:
@@ -236,5 +224,4 @@ RULES: Final = (
     page_cache,
     swap_hides,
     no_memory_files,
-    over_now,
 )

@@ -66,6 +66,10 @@ def next_start(case: Case) -> Finding | None:
     found = verdict(rules, number, case.subject.disposition)
     if found is None:
         return None
+    if case.subject.triggers and found.why in (Down.NO_RESTART, Down.NOT_THIS_END):
+        by = " and ".join(case.subject.triggers)
+        text = f"systemd doesn't restart it after it has exited: it is started by {by} when it is needed"
+        return Finding(Id.TRIGGERED, Level.NOTE, text)
     if found.expected:
         level = Level.ERROR
     else:
@@ -122,7 +126,7 @@ def not_graceful(case: Case) -> Finding | None:
 def kill_mode(case: Case) -> Finding | None:
     """Other processes stay when the main one has exited, with the memory that they use."""
     service = case.subject.service
-    if service is None or service.kill_mode not in ("process", "none"):
+    if service is None or service.kill_mode not in ("process", "none") or case.subject.shape.is_wrapper:
         return None
     text = (
         f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"

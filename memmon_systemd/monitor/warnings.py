@@ -73,6 +73,10 @@ class Warnings:
         sentence = f"{unit}: {cause}; {way}: see --check"
         self._warn(Event.STAYS_DOWN, sentence, unit)
 
+    def not_permitted(self, unit: str, why: str, hint: str) -> None:
+        """Above the threshold nothing would come of it."""
+        self._warn(Event.NOT_PERMITTED, f"{unit}: {why}: {hint}", unit)
+
     def restart_unknown(self, unit: str, why: str) -> None:
         """Whether systemd would start the service again can't be asked."""
         self._warn(Event.RESTART_UNKNOWN, f"{unit}: can't tell whether systemd would restart it: {why}", unit)

@@ -86,6 +86,10 @@ class Aftermath:
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s
+        if entry.is_down and state.active_state == "inactive" and (triggers := self._triggers(name)):
+            asked_s = now_s if entry.asked_s is None else entry.asked_s
+            self._report.rests(name, _how(entry), ended_s - asked_s, triggers)
+            return
         if entry.is_down:
             how = entry.result or state.sub_state
             why = f"it is {state.active_state} ({how}): systemd doesn't start it again"
@@ -95,6 +99,12 @@ class Aftermath:
             return
         entry.said_s = now_s
         self._report.not_back(name, _how(entry), now_s - ended_s, why)
+
+    def _triggers(self, name: str) -> tuple[str, ...]:
+        try:
+            return self._manager.triggers(self._manager.unit(name))
+        except BusError:
+            return ()
 
     def _start_s(self, name: str) -> float:
         try:

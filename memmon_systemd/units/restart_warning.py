@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.restart_rules import Disposition, remedy, sentence, verdict
+from memmon_systemd.systemd.restart_rules import Disposition, Down, remedy, sentence, verdict
+from memmon_systemd.systemd.unit import Unit
 
 
 def warn_of_what_stays_down(signals: Mapping[str, int | None], manager: Manager, report: Report) -> None:
@@ -32,6 +33,16 @@ def warn_of_what_stays_down(signals: Mapping[str, int | None], manager: Manager,
             continue  # It may come; nothing is known of it yet.
         sent = signals[name] or stop_signal
         found = verdict(rules, sent, Disposition.UNKNOWN)
-        if found is not None and found.expected:
+        if found is not None and found.expected and not _is_triggered(manager, unit, found.why):
             lines = " ".join(remedy(found, rules))
             report.warn.stays_down(name, sentence(rules, found, sent), lines)
+
+
+def _is_triggered(manager: Manager, unit: Unit, why: Down) -> bool:
+    """Whether it needs no Restart=, for a socket, timer or path starts it when it is needed."""
+    if why not in (Down.NO_RESTART, Down.NOT_THIS_END):
+        return False
+    try:
+        return bool(manager.triggers(unit))
+    except BusError:
+        return False

@@ -8,9 +8,10 @@ from typing import Final
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found
+from memmon_systemd.linux.wrapper import is_wrapper
 from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence
-from memmon_systemd.settings import Action, TargetSettings
+from memmon_systemd.settings import Action, KillWhom, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.unit import UNKNOWN, Unit, UnitState
@@ -32,6 +33,7 @@ class UnitTarget(MeasuredUnit):
         "_is_unanswered",
         "_known",
         "_knows_unit_file",
+        "_leaves_processes",
         "_on_gone",
     )
 
@@ -50,6 +52,7 @@ class UnitTarget(MeasuredUnit):
         self._known = UNKNOWN
         self._is_oneshot = False
         self._knows_unit_file = False
+        self._leaves_processes = False
         self._is_unanswered = False
 
     @property
@@ -81,7 +84,8 @@ class UnitTarget(MeasuredUnit):
         """
         known = self._known
         try:
-            if not self._knows_unit_file:
+            # What may hold it back is asked again: `systemctl edit` changes it for the invocation that runs.
+            if not self._knows_unit_file or self._leaves_processes:
                 self._ask_of_unit_file()
             state = self._known = self._context.manager.state(self._bus_unit)
         except BusError as error:
@@ -101,7 +105,8 @@ class UnitTarget(MeasuredUnit):
             # Processes that were left keep the cgroup: nothing else says that the invocation has ended.
             self._context.aftermath.ended(self.name, now_s)
             self._on_event(now_s)
-        return Presence(activity, _age_s(state, now_s))
+        leaves_children = activity is Activity.RUNNING and self._leaves_children(state)
+        return Presence(activity, _age_s(state, now_s), leaves_children)
 
     def adopt(self, settings: TargetSettings, now_s: float) -> None:
         """Go on by other settings; what it is in the middle of, and what it was asked, counts on."""
@@ -185,10 +190,26 @@ class UnitTarget(MeasuredUnit):
         """What matters from the first request of an invocation on; BusError."""
         manager, unit = self._context.manager, self._bus_unit
         self._is_oneshot = manager.is_oneshot(unit)
+        self._leaves_processes = manager.leaves_processes(unit)
         if self.settings.repeat_s is None:
             timeout_stop_s = manager.timeout_stop_s(unit) or DEFAULT_REPEAT_S
             self.repeat_s = max(timeout_stop_s, _SHORTEST_REPEAT_S)
         self._knows_unit_file = True
+
+    def _leaves_children(self, state: UnitState) -> bool:
+        """Whether a request would end a main process that is only a wrapper, with KillMode=process.
+
+        Each start after it makes one more of what that leaves: 10 copies in 20 s (2026-11-27). OSError.
+        """
+        asked = self.settings
+        if not self._leaves_processes or not state.main_pid or self.found is None:
+            return False
+        if asked.action is Action.RELOAD:
+            return False
+        if asked.action is Action.SIGNAL and asked.kill_whom not in (None, KillWhom.MAIN):
+            return False
+        pids = set(cgroup.processes_below(self.found.directory))
+        return is_wrapper(state.main_pid, pids, self.signal_number)
 
 
 def _age_s(state: UnitState, now_s: float) -> float | None:

@@ -51,6 +51,7 @@ class FakeSystemd:
         """That of each unit that has a directory."""
         self.runtime = top.parent / "runtime"
         """Where a reload shows, and where the unit files are that `configure` writes."""
+        self.kill_mode = "control-group"
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.calls = 0
@@ -152,6 +153,8 @@ class FakeSystemd:
             "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
             "TimeoutStartUSec": ("t", 90_000_000),
             "Type": ("s", "simple"),
+            "KillMode": ("s", self.kill_mode),
+            "TriggeredBy": ("as", []),
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
             "FreezerState": ("s", "running"),
@@ -205,7 +208,7 @@ class FakeSystemd:
 
     def _main_pid(self, unit: str) -> int:
         with suppress(FileNotFoundError):
-            return int((self.top / unit / "cgroup.procs").read_text() or 0)
+            return int(((self.top / unit / "cgroup.procs").read_text() or "0").split()[0])
         return 0
 
 

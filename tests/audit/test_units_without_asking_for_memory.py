@@ -6,6 +6,8 @@ The units are those of units.py, on plain files; with real ones: tests/vm.
 import fcntl
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ WATCHDOG = {"WATCHDOG_USEC": "500000"}
 
 HELD = {
     "state": (),
+    "wrapper": (),
     "min-age": ("--min-age", "8760h"),
     "budget": ("--budget", "1/1h"),
     "at-most": ("--at-most", "1"),
@@ -37,6 +40,7 @@ HELD = {
 """What holds a request back: the options."""
 WHY_HELD = {
     "state": "stopping",
+    "wrapper": "leave its children",
     "min-age": "younger",
     "budget": "asked once",
     "at-most": "of its kind are down",
@@ -179,16 +183,38 @@ def test_while_a_unit_is_signalled_by_systemd_or_without_it(
     wait_for_count(monitor, how, 5)
 
 
+@pytest.fixture
+def shell_that_waits() -> Iterator[Callable[[], tuple[int, int]]]:
+    """Starts a shell whose child has more memory than it: both."""
+    script = f"{sys.executable} -IS -c 'x = bytes([1]) * (20 << 20); print(flush=True); input()'; exit"
+    with ExitStack() as stack:
+
+        def start() -> tuple[int, int]:
+            command = ("sh", "-c", script)
+            pipe = subprocess.PIPE
+            shell = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe))
+            stack.callback(shell.communicate, b"\n")
+            assert shell.stdout is not None
+            shell.stdout.readline()
+            return shell.pid, int(Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text())
+
+        yield start
+
+
 @pytest.mark.parametrize("case", HELD, ids=HELD)
 def test_while_a_unit_is_held_for_a_while_and_again(
     case: str,
     systemd: FakeSystemd,
     start_monitor: Start,
     start_leaker: Callable[..., Leaker],
+    shell_that_waits: Callable[[], tuple[int, int]],
     record: Record,
 ) -> None:
-    main_pid = start_leaker("main", ignore=True).pid
-    first, second = (FakeUnit(systemd.top, f"held@{number}.service", main_pid) for number in (1, 2))
+    pids: tuple[int, ...] = (start_leaker("main", ignore=True).pid,)
+    if case == "wrapper":
+        systemd.kill_mode = "process"
+        pids = shell_that_waits()
+    first, second = (FakeUnit(systemd.top, f"held@{number}.service", *pids) for number in (1, 2))
     options = (*HELD[case], "-i", INTERVAL, "held@*.service")
     monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER)
     if case in ("budget", "at-most"):

@@ -56,17 +56,17 @@ def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
 class FakeUnit:
     """A unit's directory and its memory."""
 
-    def __init__(self, top: Path, name: str, pid: int = 0) -> None:
+    def __init__(self, top: Path, name: str, pid: int = 0, *children: int) -> None:
         """Starts it, with `pid` as its main process."""
         self.name = name
         self.directory = top / name
-        self._pid = pid
+        self._pids = (pid, *children) if pid else ()
         self.start()
 
     def start(self) -> None:
         """Make its cgroup, then its files, as systemd does; last the one that the monitor opens first."""
         self.directory.mkdir()
-        (self.directory / "cgroup.procs").write_text(f"{self._pid}\n" if self._pid else "")
+        (self.directory / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in self._pids))
         (self.directory / "memory.events").write_text("low 0\nhigh 0\nmax 0\noom 0\n")
         (self.directory / "memory.stat").write_text(_stat(LOW_BYTES))
         (self.directory / "written").write_text(f"{LOW_BYTES}\n")

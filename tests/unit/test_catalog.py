@@ -95,6 +95,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     ],
     Event.BUDGET_SPENT: [lambda r: r.held(process(), Hold.BUDGET, UNBOUNDED)],
     Event.CAME_BACK: [lambda r: r.came_back("app.service", "ended", 3.2, 4.0)],
+    Event.RESTS: [lambda r: r.rests("app.service", "ended", 1.0, ("app.socket",))],
     Event.NOT_BACK: [lambda r: r.not_back("app.service", "ended", 90.0, "it is failed")],
     Event.HARD_IS_LOW: [lambda r: r.warn.hard_is_low("app.service", "80 MiB")],
     Event.FAILED: [lambda r: r.request_failed(process(), DONE)],
@@ -118,6 +119,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.STOP_UNKNOWN: [lambda r: r.warn.stop_unknown("app.service", "no answer within 1 s")],
     Event.INVOCATION_UNKNOWN: [lambda r: r.warn.invocation_unknown("app.service", "no answer within 1 s")],
     Event.STAYS_DOWN: [lambda r: r.warn.stays_down("app.service", "Restart=no", "Restart=always")],
+    Event.NOT_PERMITTED: [lambda r: r.warn.not_permitted("app.service", "no", "be root")],
     Event.RESTART_UNKNOWN: [lambda r: r.warn.restart_unknown("app.service", "no answer within 1 s")],
     Event.NAME_GUESSED: [lambda r: r.warn.name_guessed("app", "app.service", "no answer within 1 s")],
     Event.SKIPPED: [

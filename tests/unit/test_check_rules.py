@@ -24,6 +24,7 @@ from memmon_systemd.check.facts import (
     Subject,
 )
 from memmon_systemd.check.findings import Finding, Id, Level
+from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import KillWhom, Metric
 from memmon_systemd.systemd.manager import POLKIT_HINT
@@ -135,12 +136,37 @@ def grown(age_s: float, mib: int, *changes: Change) -> Change:
     return change
 
 
+def shape(**changes: object) -> Change:
+    """It made in another way."""
+    return facts(shape=Shape(**changes))  # type: ignore[arg-type]  # by the table
+
+
+def limited(state: MaximumState) -> Change:
+    """It with a MemoryMax= of its own that no memory.max has."""
+
+    def change(subject: Subject) -> Subject:
+        without = facts(maximum=None, shape=Shape(maximum_state=state))(subject)
+        return unit(memory_max_bytes=1024 * MIB)(without)
+
+    return change
+
+
 def MonitorOf(options: str = "-m 400", unit: str | None = None) -> OtherMonitor:  # noqa: N802 - makes one
     return OtherMonitor(99, unit, parse([*options.split(), "x"]).target)
 
 
 def monitored(*monitors: OtherMonitor) -> Change:
     return facts(monitors=OtherMonitors(monitors))
+
+
+def wraps(kill_mode: str) -> Change:
+    """A shell that waits for a child."""
+    return lambda subject: service(kill_mode=kill_mode)(shape(is_wrapper=True)(subject))
+
+
+def triggered(kind: str) -> Change:
+    """It is started by a socket."""
+    return lambda subject: unit(triggered_by=("myapp.socket",))(restart(kind)(subject))
 
 
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
@@ -231,8 +257,30 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("active page cache", reads(working_set=250), "--metric working-set", Id.PAGE_CACHE, Level.WARNING),
     ("no memory controller", facts(metric=Metric.RSS, readings={"rss": MIB}), "",
      Id.NO_MEMORY_CONTROLLER, Level.WARNING),
-    ("above now", reads(unreclaimable=401), "", Id.OVER_NOW, Level.NOTE),
-    ("above with swap only", reads(swap=301), "--swap", Id.OVER_NOW, Level.NOTE),
+    ("above now", reads(unreclaimable=401), "", Id.OVER_NOW, Level.ERROR),
+    ("above with swap only", reads(swap=301), "--swap", Id.OVER_NOW, Level.ERROR),
+    ("a share of the machine", facts(maximum=None), "-m 5%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("--hard is a share of the machine", facts(maximum=None), "--hard 50%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("--for is too long", facts(age_s=100.0), "--for 30min", Id.FOR_TOO_LONG, Level.WARNING),
+    ("MemoryMax= isn't in force", limited(MaximumState.NOT_IN_FORCE), "-m 5%",
+     Id.MEMORY_MAX_NOT_IN_FORCE, Level.WARNING),
+    ("MemoryMax= of cgroup v1", limited(MaximumState.BY_V1), "-m 80%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("files in a tmpfs", shape(shared_bytes=60 * MIB, mapped_bytes=9 * MIB), "",
+     Id.SHARED_MEMORY, Level.WARNING),
+    ("shared memory", shape(shared_bytes=60 * MIB, mapped_bytes=50 * MIB), "", Id.SHARED_MEMORY, Level.NOTE),
+    # how it is made
+    ("ExecStop=", service(has_exec_stop=True), "", Id.EXEC_STOP, Level.WARNING),
+    ("another signal", unit(stop_signal=signal.SIGQUIT), "-s TERM", Id.NOT_STOP_SIGNAL, Level.WARNING),
+    ("another signal of its own", unit(stop_signal=signal.SIGTERM), "-s USR1",
+     Id.NOT_STOP_SIGNAL, Level.NOTE),
+    ("a shell, KillMode=mixed", wraps("mixed"), "", Id.WRAPPER, Level.WARNING),
+    ("a shell, all, KillMode=mixed", wraps("mixed"), "--kill-whom all", Id.WRAPPER, Level.WARNING),
+    ("a shell, KillMode=process", wraps("process"), "", Id.WRAPPER, Level.ERROR),
+    ("a shell, KillMode=none", wraps("none"), "--restart", Id.WRAPPER, Level.ERROR),
+    ("the first of a PID namespace", shape(dropped_by="app[812]"), "", Id.SIGNAL_DROPPED, Level.ERROR),
+    ("frozen", shape(is_frozen=True), "", Id.FROZEN, Level.WARNING),
+    ("started by a socket", triggered("no"), "", Id.TRIGGERED, Level.NOTE),
+    ("started by a socket after a failure", triggered("on-failure"), "", Id.TRIGGERED, Level.NOTE),
     ("unreadable", facts(readings={}, trouble="I/O error"), "", Id.UNREADABLE, Level.ERROR),
     # the unit
     ("masked", unit(load_state="masked"), "", Id.NOT_LOADED, Level.ERROR),
@@ -316,6 +364,21 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (service(start_limit_interval_s=0.0), ""),
         (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
         (service(type="forking", pid_file="/run/myapp.pid"), ""),
+        # systemd stops the others, and waits for them; or they are signalled, too.
+        (wraps("control-group"), ""),
+        (wraps("process"), "--kill-whom all"),
+        # ExecStop= is what a restart is for, and takes its own signal.
+        (service(has_exec_stop=True), "--restart"),
+        (unit(stop_signal=signal.SIGQUIT), "-s QUIT"),
+        (unit(stop_signal=signal.SIGQUIT), "-s auto"),
+        (shape(dropped_by="app[812]"), "--restart"),
+        # It has gone less than half of the way, or --hard doesn't wait.
+        (facts(age_s=100.0), "--for 27min"),
+        (facts(age_s=100.0), "--for 30min --hard 1G"),
+        (facts(age_s=59.0), "--for 30min"),
+        (shape(shared_bytes=50 * MIB), ""),
+        # Sizes are what they are, wherever the limit is.
+        (facts(maximum=None), "--hard 600"),
     ],
 )
 def test_what_is_in_order_is_no_finding(change: Change, options: str) -> None:
@@ -414,6 +477,37 @@ def test_a_line_that_is_ignored_is_named_with_what_was_meant() -> None:
     assert ignored.remedy.advice == "use MAX_MEMORY=80%"
 
 
+def test_what_needs_more_at_its_start_than_the_threshold_gets_one_that_is_enough() -> None:
+    young = facts(age_s=70.0, shape=Shape(peak_bytes=410 * MIB))(reads(unreclaimable=401)(HEALTHY))
+    (finding,) = found(young)
+    assert finding.consequence == (
+        "it is above the threshold now, 1 min 10 s after its start: it needs 410 MiB at the start,"
+        " by memory.peak"
+    )
+    assert finding.remedy.option == "-m 615M"
+    (finding,) = found(facts(maximum=Bound(600 * MIB, UNIT))(unit(timeout_stop_s=1.0)(young)))
+    assert finding.remedy.advice == "raise MemoryMax= of myapp.service above 615 MiB, then use -m 615M"
+    (finding,) = found(facts(age_s=601.0)(young))
+    assert finding.remedy.command == "systemctl restart myapp.service"
+
+
+def test_a_shorter_for_is_advised_that_is_no_finding() -> None:
+    """1,648 MiB from the threshold to MemoryMax= at 1 MiB/s, then 4 MiB at 4 MiB/s."""
+    (finding,) = found(facts(age_s=100.0)(HEALTHY), "--for 1648")
+    assert finding.remedy.option == "--for 824"
+    fast = facts(age_s=100.0, maximum=Bound(404 * MIB, UNIT))(reads(unreclaimable=400)(HEALTHY))
+    (finding,) = [finding for finding in found(fast, "--for 2") if finding.id is Id.FOR_TOO_LONG]
+    assert finding.remedy.option == "--for 0"
+
+
+def test_the_size_of_a_share_is_advised_where_cgroup_v1_keeps_the_limit() -> None:
+    (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 80%")
+    assert finding.remedy.option == "-m 819M"
+    (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 400 --hard 80%")
+    assert finding.remedy.option == "--hard 819M"
+    assert "80% is a share of the machine's 8 GiB" in finding.consequence
+
+
 def levels_seen() -> dict[Id, set[Level]]:
     """Every id with the levels that it has in these tests."""
     seen: dict[Id, set[Level]] = {Id.PART_OF_UNIT: {Level.NOTE}}
@@ -429,6 +523,6 @@ def test_every_id_is_found_by_one_of_these_tests() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    broken = restart("on-failure")(reads(unreclaimable=401)(HEALTHY))
+    broken = restart("on-failure")(unit(needs_reload=True)(HEALTHY))
     levels = list(findings(facts(high=Bound(MIB, UNIT))(broken)).values())
     assert levels == [Level.ERROR, Level.WARNING, Level.NOTE]

@@ -129,6 +129,18 @@ def test_without_a_service_manager_one_line_says_so(
     assert done.returncode == status
 
 
+@linux_only
+def test_a_users_service_manager_without_dbus_is_said_with_the_package_that_helps(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "private").touch()
+    done = run("-m 5 --user x", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"memory-monitor: --user: the user's service manager has no D-Bus: {tmp_path}/bus: no bus there;"
+        " install dbus-user-session and log in again\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

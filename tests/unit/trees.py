@@ -6,6 +6,7 @@ manager there is no more than its answers.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -30,8 +31,9 @@ from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
-from memmon_systemd.settings import Settings
+from memmon_systemd.settings import Action, Settings
 from memmon_systemd.sources import Machine, Systemd
+from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import RestartRules
 from memmon_systemd.systemd.unit import Unit, UnitState
@@ -145,6 +147,10 @@ class StandInManager(Manager):
         self.states: dict[str, UnitState] = {}
         self.results: dict[str, str] = {}
         self.oneshots: set[str] = set()
+        self.kill_modes: set[str] = set()
+        """Units with KillMode=process."""
+        self.triggered_by: dict[str, tuple[str, ...]] = {}
+        self.impossible: Exception = BusError(errno.EINVAL, "Isolate is only valid for start.")
         self.stop_signals: dict[str, int] = {}
         self.main_pids: dict[str, int] = {}
         self.users: dict[str, int] = {}
@@ -208,6 +214,9 @@ class StandInManager(Manager):
     def is_oneshot(self, unit: Unit) -> bool:
         return unit.name in self.oneshots
 
+    def leaves_processes(self, unit: Unit) -> bool:
+        return unit.name in self.kill_modes
+
     def stop_signal(self, unit: Unit) -> int | None:
         return self.stop_signals.get(unit.name, int(signal.SIGTERM))
 
@@ -254,6 +263,16 @@ class StandInManager(Manager):
         if any(fnmatchcase(name, pattern) for name in self.starting for pattern in patterns):
             return False
         return all(any(fnmatchcase(name, pattern) for name in self.stopped) for pattern in patterns)
+
+    def triggers(self, unit: Unit) -> tuple[str, ...]:
+        if self.failure:
+            raise self.failure
+        return self.triggered_by.get(unit.name, ())
+
+    def ask_for_impossible_job(self, unit: Unit, action: Action) -> None:
+        if self.failure:
+            raise self.failure
+        raise self.impossible
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         self._do(f"kill {unit.name} {whom} {signal_number}")

@@ -323,7 +323,7 @@ def test_what_another_user_may_is_found_out_without_doing_it() -> None:
         try:
             assert found("-m", "400", "foreign", prefix=AS_TESTER) == (0, {"no-direct-signal": "note"})
             restart = ("-m", "400", "--restart", "foreign")
-            assert found(*restart, prefix=AS_TESTER) == (0, {"rights-unknown": "note"})
+            assert found(*restart, prefix=AS_TESTER) == (3, {"not-permitted": "error"})
         finally:
             RULES.unlink()
             run("systemctl", "restart", "polkit.service")
