@@ -24,7 +24,7 @@ def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
     APP.chmod(0o755)
     install(*PAGE.files)
     run("systemctl", "enable", "--now", "myapp")
-    assert_page_shows_this_run(PAGE, "memory-monitor --check -m 90% myapp")
+    assert_page_shows_this_run(PAGE, "memory-monitor --check myapp")
     myapp = Recipe("myapp")
     with myapp.running():
         before = myapp.main_process()
