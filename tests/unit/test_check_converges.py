@@ -59,7 +59,7 @@ def applied(world: World, finding: Finding) -> World:
     remedy = finding.remedy
     if remedy.command is not None and remedy.command.startswith("systemctl restart "):
         # A new invocation, which uses little yet.
-        fresh = {name: min(size_bytes, MIB) for name, size_bytes in world.subject.readings.items()}
+        fresh = {name: min(size_bytes, MIB // 16) for name, size_bytes in world.subject.readings.items()}
         world = replace(world, subject=replace(world.subject, age_s=1.0, readings=fresh))
     elif remedy.command is not None:
         assert remedy.command.startswith("systemctl edit "), remedy

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "memmon_systemd"
 README = ROOT / "README.md"
 TOP = [README, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"))]
 PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
-LONGEST_README = 245
+LONGEST_README = 250
 # Pages of the repository on the web, relative to a file in its top folder.
 ON_THE_WEB = {"../../releases", "../../issues", "../../security/advisories/new"}
 
