@@ -58,8 +58,8 @@ def applied(world: World, finding: Finding) -> World:
     """After somebody has done what the finding says, to the letter."""
     remedy = finding.remedy
     if remedy.command is not None and remedy.command.startswith("systemctl restart "):
-        # A new invocation, which uses little yet.
-        fresh = {name: min(size_bytes, MIB // 16) for name, size_bytes in world.subject.readings.items()}
+        # A new invocation, which uses nothing yet.
+        fresh = dict.fromkeys(world.subject.readings, 0)
         world = replace(world, subject=replace(world.subject, age_s=1.0, readings=fresh))
     elif remedy.command is not None:
         assert remedy.command.startswith("systemctl edit "), remedy
