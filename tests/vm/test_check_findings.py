@@ -31,8 +31,10 @@ def levels(findings: list[dict[str, Any]]) -> dict[str, str]:
 
 def copies(unit: str) -> list[int]:
     """The processes of a unit that run leaky.py."""
-    file = CGROUPS / "system.slice" / unit / "cgroup.procs"
-    pids = file.read_text().split() if file.exists() else []
+    try:
+        pids = (CGROUPS / "system.slice" / unit / "cgroup.procs").read_text().split()
+    except OSError:
+        return []  # Between two invocations.
     return [int(pid) for pid in pids if b"python3\0-IS" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -65,8 +67,7 @@ def start_socket(name: str) -> None:
 
 FIRST = (
     "unshare --pid --fork --kill-child sleep infinity &"
-    " until grep -q . /proc/$!/task/$!/children; do sleep 0.1; done;"
-    " cat /proc/$!/task/$!/children > /run/first.pid"
+    " until pgrep --parent $! > /run/first.pid; do sleep 0.1; done"
 )
 SHARES = "dd if=/dev/zero of=/dev/shm/left bs=1M count=30 status=none; exec sleep infinity"
 
