@@ -130,10 +130,9 @@ def kill_mode(case: Case) -> Finding | None:
         return None
     text = (
         f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"
-        " after the main process has exited"
+        " after the main process has exited: what they use isn't freed by a restart"
     )
-    level = Level.WARNING if len(case.subject.pids) > 1 else Level.NOTE
-    return Finding(Id.KILL_MODE, level, text, edit(case, "Service", "KillMode=control-group"))
+    return Finding(Id.KILL_MODE, Level.WARNING, text, edit(case, "Service", "KillMode=control-group"))
 
 
 def recipient_unclear(case: Case) -> Finding | None:

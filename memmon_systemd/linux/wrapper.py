@@ -29,6 +29,27 @@ def is_wrapper(main_pid: int, pids: Collection[int], signal_number: int) -> bool
     return 2 * main_bytes < proc.total_rss_bytes(pids)
 
 
+def has_old_memory(main_pid: int, pids: Collection[int]) -> bool:
+    """Whether processes that are older than the main one use more than half of what all of `pids` use.
+
+    An earlier invocation left them; another restart won't end them either. By one read of stat for each.
+    """
+    try:
+        main_ticks = proc.read_stat(main_pid).start_ticks
+    except OSError:
+        return False  # It has ended.
+    total_bytes = old_bytes = 0
+    for pid in pids:
+        try:
+            stat = proc.read_stat(pid)
+        except OSError:
+            continue
+        total_bytes += stat.resident_bytes
+        if stat.start_ticks < main_ticks:
+            old_bytes += stat.resident_bytes
+    return 2 * old_bytes > total_bytes
+
+
 def has_default(pid: int, signal_number: int) -> bool:
     """Whether a process neither handles, nor ignores, nor waits for (blocks) a signal; OSError."""
     bit = 1 << (signal_number - 1)

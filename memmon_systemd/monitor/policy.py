@@ -62,7 +62,7 @@ class Hold(Enum):
     MIN_AGE = "min-age"
     BUDGET = "budget"
     AT_MOST = "at-most"
-    WRAPPER = "wrapper"
+    KILL_MODE = "kill-mode"
 
 
 _BY_ACTIVITY: Final = {
@@ -88,8 +88,8 @@ class Situation:
     """Whether another first request of an invocation is within `--budget`."""
     is_its_turn: bool = True
     """Whether `--at-most` leaves room, and nobody in the queue is nearer to its threshold."""
-    leaves_children: bool = False
-    """Whether its main process would end and leave the processes that use the memory, to be started again."""
+    leaves_memory: bool = False
+    """Whether its main process would end and leave those that use the memory, to be started again."""
 
 
 def hold(situation: Situation) -> Hold | None:
@@ -97,8 +97,8 @@ def hold(situation: Situation) -> Hold | None:
     by_activity = _BY_ACTIVITY.get(situation.activity)
     if by_activity is not None:
         return by_activity
-    if situation.leaves_children:
-        return Hold.WRAPPER
+    if situation.leaves_memory:
+        return Hold.KILL_MODE
     if not situation.is_hard and situation.age_s < situation.min_age_s:
         return Hold.MIN_AGE
     if not situation.has_budget:

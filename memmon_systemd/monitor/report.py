@@ -24,9 +24,8 @@ _WHY_HELD: Final = {
     Hold.RELOADING: "it is reloading; asked when that is done",
     Hold.FROZEN: "it is frozen and can't follow; asked once it is thawed",
     Hold.NOT_RUNNING: "it has stopped, and what is left of it isn't signalled",
-    Hold.WRAPPER: (
-        "its main process would end and leave its children, which use the memory, to be started once more"
-        " (KillMode=); see --check"
+    Hold.KILL_MODE: (
+        "a restart leaves its other processes running (KillMode=), which use the memory; see --check"
     ),
     Hold.MIN_AGE: "it is younger than {}",
     Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",

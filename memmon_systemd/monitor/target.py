@@ -33,7 +33,7 @@ class Presence:
     activity: Activity
     age_s: float | None
     """Since the start of its invocation; None: unknown."""
-    leaves_children: bool = False
+    leaves_memory: bool = False
     """Whether a request would end its main process only, and leave those that use the memory."""
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found
-from memmon_systemd.linux.wrapper import is_wrapper
+from memmon_systemd.linux.wrapper import has_old_memory, is_wrapper
 from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence
 from memmon_systemd.settings import Action, KillWhom, TargetSettings
@@ -105,8 +105,8 @@ class UnitTarget(MeasuredUnit):
             # Processes that were left keep the cgroup: nothing else says that the invocation has ended.
             self._context.aftermath.ended(self.name, now_s)
             self._on_event(now_s)
-        leaves_children = activity is Activity.RUNNING and self._leaves_children(state)
-        return Presence(activity, _age_s(state, now_s), leaves_children)
+        leaves_memory = activity is Activity.RUNNING and self._leaves_memory(state)
+        return Presence(activity, _age_s(state, now_s), leaves_memory)
 
     def adopt(self, settings: TargetSettings, now_s: float) -> None:
         """Go on by other settings; what it is in the middle of, and what it was asked, counts on."""
@@ -196,10 +196,12 @@ class UnitTarget(MeasuredUnit):
             self.repeat_s = max(timeout_stop_s, _SHORTEST_REPEAT_S)
         self._knows_unit_file = True
 
-    def _leaves_children(self, state: UnitState) -> bool:
-        """Whether a request would end a main process that is only a wrapper, with KillMode=process.
+    def _leaves_memory(self, state: UnitState) -> bool:
+        """Whether a request would end the main process only, and others use the memory (KillMode=process).
 
-        Each start after it makes one more of what that leaves: 10 copies in 20 s (2026-11-27). OSError.
+        A wrapper and its child are started once more each time: 10 copies in 20 s. What an earlier invocation
+        has left stays: Debian's cron, with a job of 250 MiB, was restarted 6 times in 6 s, until
+        StartLimitBurst= left it down (2026-11-28). OSError.
         """
         asked = self.settings
         if not self._leaves_processes or not state.main_pid or self.found is None:
@@ -209,7 +211,8 @@ class UnitTarget(MeasuredUnit):
         if asked.action is Action.SIGNAL and asked.kill_whom not in (None, KillWhom.MAIN):
             return False
         pids = set(cgroup.processes_below(self.found.directory))
-        return is_wrapper(state.main_pid, pids, self.signal_number)
+        main_pid = state.main_pid
+        return has_old_memory(main_pid, pids) or is_wrapper(main_pid, pids, self.signal_number)
 
 
 def _age_s(state: UnitState, now_s: float) -> float | None:

@@ -40,7 +40,7 @@ HELD = {
 """What holds a request back: the options."""
 WHY_HELD = {
     "state": "stopping",
-    "wrapper": "leave its children",
+    "wrapper": "leaves its other processes",
     "min-age": "younger",
     "budget": "asked once",
     "at-most": "of its kind are down",

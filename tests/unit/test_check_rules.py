@@ -213,7 +213,7 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("no control process", facts(), "--kill-whom control", Id.NOBODY_TO_SIGNAL, Level.WARNING),
     ("KillMode=process", service(kill_mode="process"), "", Id.KILL_MODE, Level.WARNING),
     ("KillMode=none, one process", lambda subject: facts(pids=(812,))(service(kill_mode="none")(subject)), "",
-     Id.KILL_MODE, Level.NOTE),
+     Id.KILL_MODE, Level.WARNING),
     ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
     ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),

@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memmon_systemd.linux import proc
-from memmon_systemd.linux.wrapper import has_default, is_wrapper
+from memmon_systemd.linux.wrapper import has_default, has_old_memory, is_wrapper
 from memmon_systemd.monitor.policy import State
 from tests.process.waiting import eventually
 from tests.unit.trees import MIB, Tree, linux_only, use
@@ -86,11 +86,44 @@ def test_a_wrapper_that_would_be_multiplied_is_held_and_asked_once_it_isnt_one(
         assert tree.asked == []
         assert tree.target("app.service").state is State.HELD
         (line,) = tree.log.having("app.service: held: ")
-        assert "its main process would end and leave its children" in line
+        assert "a restart leaves its other processes running (KillMode=)" in line
         # After `systemctl edit`, in the same invocation.
         tree.manager.kill_modes.clear()
         tree.advance(31)
         assert len(tree.asked) == 1
+
+
+def program(work: str) -> subprocess.Popen[bytes]:
+    """Runs a Python program, which handles SIGTERM."""
+    command = (sys.executable, "-IS", "-c", f"import signal; signal.signal(15, print); {work}")
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_what_an_earlier_invocation_left_is_older_than_the_main_process(start: Start) -> None:
+    """As the jobs of cron and the sessions of sshd are: the first restart shows that it doesn't help."""
+    memory = "x = bytes([1]) * (60 << 20); print(flush=True); input()"
+    with ExitStack() as stack:
+        processes = []
+        for work in (memory, "print(flush=True); input()"):
+            process = stack.enter_context(program(work))
+            stack.callback(process.communicate, b"\n")
+            assert process.stdout is not None
+            process.stdout.readline()
+            processes.append(process)
+        left, main = processes
+        pids = {left.pid, main.pid}
+        eventually(
+            lambda: proc.read_stat(main.pid).start_ticks > proc.read_stat(left.pid).start_ticks, 1.0, "x"
+        )
+        assert has_old_memory(main.pid, pids)
+        assert not has_old_memory(left.pid, pids), "its own child"
+        tree = start("-m 100 app.service")
+        tree.make("app.service", 110, pids=pids)
+        tree.manager.usual = replace(tree.manager.usual, main_pid=main.pid)
+        tree.manager.kill_modes.add("app.service")
+        tree.advance(60)
+        assert tree.asked == []
+        assert len(tree.log.having("app.service: held: ")) == 1
 
 
 @pytest.mark.parametrize("options", ["--kill-whom all", "--reload"])
