@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from memmon_systemd.check import rules_memory, rules_restart, rules_rights
+from memmon_systemd.check import rules_containers, rules_memory, rules_restart, rules_rights
 from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
@@ -36,6 +36,7 @@ _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_restart.RULES,
     *rules_rights.RULES,
     *rules_memory.RULES,
+    *rules_containers.RULES,
 )
 _ORDER: Final = tuple(Level)
 _KINDS: Final[Mapping[NameKind, Kind]] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
+from memmon_systemd.check.read_containers import payload_elsewhere
 from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_signal import disposition
@@ -70,7 +71,8 @@ class UnitReader:
         if not pids:
             return subject
         rights = self._rights(unit, properties.service, pids)
-        return _with_readings(replace(subject, pids=pids, rights=rights), directory)
+        payload = payload_elsewhere(properties.control_group, pids, main_pid)
+        return _with_readings(replace(subject, pids=pids, rights=rights, payload=payload), directory)
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:
         asked = self._settings.target
