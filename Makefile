@@ -47,6 +47,7 @@ vm:
 recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
 
 picture:
 	@bash .ci/setup

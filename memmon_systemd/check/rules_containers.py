@@ -5,13 +5,19 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from memmon_systemd.check.facts import CONMON, Case
+from memmon_systemd.check.facts import CONMON, Case, Payload
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
+from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """What conmon sends on to the container's first process: tried with conmon 2.1.6 and 2.1.12."""
+
+_OF_PODMAN: Final = (CONMON, "podman")
+_PODMAN_SCOPES: Final = "libpod-[0-9a-f][0-9a-f]*.scope"
+"""Not those of conmon ("libpod-conmon-ID.scope")."""
+_DOCKER_SCOPES: Final = "docker-*.scope"
 
 
 def payload_elsewhere(case: Case) -> Finding | None:
@@ -24,14 +30,20 @@ def payload_elsewhere(case: Case) -> Finding | None:
         f"it holds {payload.helper} and not the container, whose processes are in {place}: their memory"
         " isn't counted, so it would never be above the threshold"
     )
-    if payload.helper in ("conmon", "podman"):
-        advice = (
-            "in its ExecStart=, have podman run with --cgroups=split, and set Delegate=yes, or make it a"
-            " Quadlet (podman-systemd.unit(5)); or monitor 'libpod-[0-9a-f][0-9a-f]*.scope'"
-        )
-    else:
-        advice = "monitor 'docker-*.scope' instead: all containers of Docker, each by itself"
-    return Finding(Id.PAYLOAD_ELSEWHERE, Level.ERROR, text, Remedy(advice=advice))
+    return Finding(Id.PAYLOAD_ELSEWHERE, Level.ERROR, text, _remedy(case, payload))
+
+
+def _remedy(case: Case, payload: Payload) -> Remedy:
+    if payload.helper not in _OF_PODMAN:
+        return Remedy(advice=f"monitor the scopes of containers instead: '{_DOCKER_SCOPES}'")
+    if case.subject.service is None:
+        return Remedy(advice=f"monitor the scopes of containers instead: '{_PODMAN_SCOPES}'")
+    advice = (
+        "and run the container with --cgroups=split, in place of any other --cgroups=; or make it a Quadlet"
+        f" (podman-systemd.unit(5)); or monitor the scopes of containers: '{_PODMAN_SCOPES}'"
+    )
+    command = systemctl(case, "edit", "--full", case.subject.name)
+    return Remedy(command, ("[Service]", "Delegate=yes"), advice=advice)
 
 
 def signal_not_forwarded(case: Case) -> Finding | None:
