@@ -10,6 +10,7 @@ from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
+from memmon_systemd.systemd.restart_rules import Disposition
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """What conmon sends on to the container's first process: tried with conmon 2.1.6 and 2.1.12."""
@@ -54,6 +55,8 @@ def signal_not_forwarded(case: Case) -> Finding | None:
         return None
     name = signal_name(case.signal_number)
     text = f"conmon, its main process, doesn't forward {name} to the container"
+    if case.subject.disposition is Disposition.DEFAULT:
+        text += ", but ends by it: the container is killed or left behind"
     return Finding(Id.SIGNAL_NOT_FORWARDED, Level.ERROR, text, Remedy(option="-s SIGTERM"))
 
 

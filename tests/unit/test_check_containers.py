@@ -11,6 +11,7 @@ from memmon_systemd.check.facts import Payload
 from memmon_systemd.check.findings import Id, Level
 from memmon_systemd.check.read_containers import innermost_unit, payload_elsewhere
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.systemd.restart_rules import Disposition
 from tests.unit.test_check_rules import HEALTHY, findings, found
 from tests.unit.trees import linux_only
 
@@ -31,6 +32,13 @@ def test_what_conmon_keeps_from_the_container_is_an_error(name: str) -> None:
     assert findings(subject, f"-s {name} --kill-whom all") == {}
     assert findings(subject, f"-s {name} --restart") == {}
     assert findings(HEALTHY, f"-s {name}") == {}
+
+
+@pytest.mark.parametrize(("disposition", "ends"), [(Disposition.DEFAULT, True), (Disposition.HANDLED, False)])
+def test_of_a_signal_that_ends_conmon_it_is_said(disposition: Disposition, ends: bool) -> None:
+    subject = replace(HEALTHY, main_name="conmon", disposition=disposition)
+    texts = [one.consequence for one in found(subject, "-s HUP") if one.id is Id.SIGNAL_NOT_FORWARDED]
+    assert ["ends by it" in text for text in texts] == [ends]
 
 
 def test_podmans_container_elsewhere_has_a_remedy_of_podman() -> None:
