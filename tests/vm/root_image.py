@@ -27,8 +27,8 @@ FOR_RECIPES = (
 )
 """The programs that docs/recipes are about. Only the recipes need them, and they are half a GiB."""
 
-FOR_CONTAINERS = ("podman", "uidmap", "docker.io")
-"""What docs/recipes/containers.md is about; uidmap is for podman without root."""
+FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
+"""What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
@@ -119,7 +119,7 @@ COMMANDS = (
     ("touch", "/etc/.updated", "/var/.updated"),
 )
 
-_CONTAINER_UNITS = r".*/\(docker\|containerd\|podman\).*"
+_CONTAINER_UNITS = r".*/\(docker\|containerd\|podman\|apparmor\).*"
 CONTAINER_COMMANDS = (
     # Their services aren't started at each boot: that is a minute here, and only one page is about them.
     ("find", "/etc/systemd/system", "-type", "l", "-regex", _CONTAINER_UNITS, "-delete"),
