@@ -12,6 +12,7 @@ from typing import Final
 
 from memmon_systemd.check import (
     rules_configured,
+    rules_containers,
     rules_memory,
     rules_options,
     rules_restart,
@@ -52,6 +53,7 @@ _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_configured.RULES,
     *rules_shape.RULES,
     *rules_room.RULES,
+    *rules_containers.RULES,
 )
 _ORDER: Final = tuple(Level)
 _KINDS: Final[Mapping[NameKind, Kind]] = {

@@ -20,6 +20,8 @@ from memmon_systemd.units.recipient import recipient
 
 SWAP: Final = "swap"
 """Among the readings: what is in swap, which no metric counts."""
+CONMON: Final = "conmon"
+"""Podman's parent of a container, and the main process of a service that runs one: conmon(8)."""
 
 
 class CgroupKind(StrEnum):
@@ -99,6 +101,16 @@ class Rights:
 
 
 @dataclass(frozen=True, slots=True)
+class Payload:
+    """Where the processes of a container are that a unit only seems to run."""
+
+    helper: str
+    """What the unit has in place of them: "conmon", or a client: "podman", "docker"."""
+    unit: str | None
+    """The unit that they are in; None where that can't be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What is checked: one unit, or one process."""
 
@@ -139,6 +151,8 @@ class Subject:
     trouble: str | None = None
     """Why the memory can't be read."""
     shape: Shape = NO_SHAPE
+    payload: Payload | None = None
+    """The container that it only seems to run; None: there is none."""
 
     @property
     def service(self) -> ServiceProperties | None:
@@ -221,3 +235,8 @@ class Case:
 def is_user_manager(unit: str | None) -> bool:
     """Whether the system's service manager runs a user's in this unit (user@.service(5))."""
     return unit is not None and unit.startswith("user@") and unit.endswith(".service")
+
+
+def is_container(unit: str) -> bool:
+    """Whether Docker or podman has made this unit for a container, by its name."""
+    return unit.startswith(("docker-", "libpod-")) and unit.endswith(".scope")

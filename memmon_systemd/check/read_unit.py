@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
+from memmon_systemd.check.read_containers import payload_elsewhere
 from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_shape import shape_of_unit
@@ -78,8 +79,9 @@ class UnitReader:
             return subject
         rights = self._rights(unit, properties.service, pids)
         shape = shape_of_unit(properties, directory, pids, sent)
+        payload = payload_elsewhere(properties.control_group, pids, main_pid)
         age_s = None if properties.started_s is None else time.monotonic() - properties.started_s
-        subject = replace(subject, pids=pids, rights=rights, age_s=age_s, shape=shape)
+        subject = replace(subject, pids=pids, rights=rights, age_s=age_s, shape=shape, payload=payload)
         return _with_readings(subject, directory)
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from memmon_systemd.check.facts import Case
+from memmon_systemd.check.facts import Case, is_container
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
@@ -91,6 +91,9 @@ def _without_service(case: Case) -> Finding | None:
     if subject.is_process:
         place = f" (it belongs to {subject.unit})" if subject.unit is not None else ""
         text = f"systemd doesn't restart it after it has exited{place}: something else has to"
+        return Finding(Id.NO_RESTART, Level.NOTE, text)
+    if is_container(subject.name):
+        text = "systemd doesn't restart a container's scope: its restart policy, or its service, has to"
         return Finding(Id.NO_RESTART, Level.NOTE, text)
     kind = subject.name.rpartition(".")[2]
     text = f"systemd doesn't restart the processes of a {kind} after they have exited"

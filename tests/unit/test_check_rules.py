@@ -20,6 +20,7 @@ from memmon_systemd.check.facts import (
     Machine,
     OtherMonitor,
     OtherMonitors,
+    Payload,
     Rights,
     Subject,
 )
@@ -282,6 +283,9 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("started by a socket", triggered("no"), "", Id.TRIGGERED, Level.NOTE),
     ("started by a socket after a failure", triggered("on-failure"), "", Id.TRIGGERED, Level.NOTE),
     ("unreadable", facts(readings={}, trouble="I/O error"), "", Id.UNREADABLE, Level.ERROR),
+    # containers
+    ("a container elsewhere", facts(payload=Payload("docker", None)), "", Id.PAYLOAD_ELSEWHERE, Level.ERROR),
+    ("conmon and SIGUSR1", facts(main_name="conmon"), "-s USR1", Id.SIGNAL_NOT_FORWARDED, Level.ERROR),
     # the unit
     ("masked", unit(load_state="masked"), "", Id.NOT_LOADED, Level.ERROR),
     ("stopped", facts(pids=(), readings={}), "", Id.NOT_RUNNING, Level.NOTE),
