@@ -487,7 +487,8 @@ def assignment(draw: st.DrawFn) -> tuple[str, str, str]:
     key, first = draw(keys), draw(words)
     written, value = first, first
     for _ in range(draw(st.integers(0, 3))):
-        gap, word = draw(gaps), draw(words)
+        # With nothing between them, the end of the continued line and the next one could be one end.
+        gap, word = draw(gaps), draw(words.filter(bool))
         written += gap[0] + word
         value += gap[1] + word
     around = draw(st.sampled_from(["=", " = ", "\t=", "\\\n="]))
