@@ -5,29 +5,21 @@ What systemd does beyond its manual page is from config_parse() in its src/share
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from memmon_systemd.formatting import one_line
+from memmon_systemd.linux.text_file import text_of
 
 SECTION: Final = "X-MemoryMonitor"
-LARGEST_FILE_BYTES: Final = 256 * 1024
-"""More would hold up the monitor, and take memory that it doesn't have in reserve.
-
-systemd has no limit for a file, but one of 1 MiB for a line (LONG_LINE_MAX).
-"""
 MOST_FILES: Final = 1000
 MOST_KEYS: Final = 50
 LONGEST_LINE_BYTES: Final = 1024
 """Of a line of this section, with what continues it."""
 MOST_PROBLEMS: Final = 10
 
-_OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WHITESPACE: Final = b" \t\n\r"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n\r|\n|\r")
@@ -82,7 +74,7 @@ def read_section(paths: Sequence[str]) -> Section:
     reader = _Reader()
     for path in paths[:MOST_FILES]:
         try:
-            reader.read(path, _content(path))
+            reader.read(path, text_of(path))
         except OSError as error:
             reader.miss(path, error.strerror or str(error))
         except ValueError:  # A NUL, or what can't be encoded.
@@ -221,51 +213,3 @@ def _decoded(text: bytes) -> str | None:
 def _quoted(text: bytes) -> str:
     cut = text[:40] + b"..." if len(text) > 43 else text
     return f"'{one_line(cut.decode(errors='replace'))}'"
-
-
-def _content(path: str) -> bytes:
-    """What a regular file holds, and nothing of a masked one; OSError and ValueError."""
-    for _ in range(2):
-        content = _content_at_once(path)
-        if content is not None:
-            return content
-    raise OSError(errno.EAGAIN, "changes while it is read")
-
-
-def _content_at_once(path: str) -> bytes | None:
-    """None where it changes while it is read."""
-    # Not opened to find out: that does something to a device, and lets the writer of a FIFO go on.
-    if not _has_content(os.stat(path)):
-        return b""
-    descriptor = os.open(path, _OPEN_FLAGS)
-    try:
-        before = os.fstat(descriptor)
-        if not _has_content(before):
-            return b""
-        content = os.read(descriptor, before.st_size + 1)
-        while len(content) < before.st_size and (more := os.read(descriptor, before.st_size)):
-            content += more
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if len(content) != before.st_size or _version(before) != _version(after):
-        return None
-    if b"\0" in content:
-        raise OSError(errno.EBADMSG, "is not read: it has a NUL, so it is no text")
-    return content
-
-
-def _has_content(status: os.stat_result) -> bool:
-    """Whether there is something to read; OSError for what is no file to read."""
-    if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3):
-        return False  # A link to /dev/null masks.
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "is not read: it is no regular file")
-    if status.st_size > LARGEST_FILE_BYTES:
-        most = f"at most {LARGEST_FILE_BYTES} bytes are read"
-        raise OSError(errno.EFBIG, f"is not read: {most}, and it has {status.st_size}")
-    return status.st_size > 0
-
-
-def _version(status: os.stat_result) -> tuple[int, int, int, int]:
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import _parser
+from memmon_systemd.linux.text_file import LARGEST_FILE_BYTES
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.options import KEYS, OPTIONS
 from memmon_systemd.settings import PROCESS_METRICS, Size, TargetSettings
 from memmon_systemd.units.unit_file import (
-    LARGEST_FILE_BYTES,
     LONGEST_LINE_BYTES,
     MOST_FILES,
     MOST_KEYS,

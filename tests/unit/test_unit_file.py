@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memmon_systemd.units import unit_file
+from memmon_systemd.linux import text_file
+from memmon_systemd.linux.text_file import LARGEST_FILE_BYTES
 from memmon_systemd.units.unit_file import (
-    LARGEST_FILE_BYTES,
     LONGEST_LINE_BYTES,
     MOST_FILES,
     MOST_KEYS,
@@ -46,7 +46,7 @@ def read(directory: Path, *contents: str | bytes) -> Section:
 
 def replace_calls(monkeypatch: pytest.MonkeyPatch, **calls: Callable[..., object]) -> None:
     """Has the module alone make these calls of its own `os`."""
-    monkeypatch.setattr(unit_file, "os", SimpleNamespace(**(vars(os) | calls)))
+    monkeypatch.setattr(text_file, "os", SimpleNamespace(**(vars(os) | calls)))
 
 
 def values(section: Section) -> dict[str, str]:
@@ -497,7 +497,8 @@ def assignment(draw: st.DrawFn) -> tuple[str, str, str]:
     key, first = draw(keys), draw(words)
     written, value = first, first
     for _ in range(draw(st.integers(0, 3))):
-        gap, word = draw(gaps), draw(words)
+        # With nothing between them, the end of the continued line and the next one could be one end.
+        gap, word = draw(gaps), draw(words.filter(bool))
         written += gap[0] + word
         value += gap[1] + word
     around = draw(st.sampled_from(["=", " = ", "\t=", "\\\n="]))
