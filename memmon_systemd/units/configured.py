@@ -152,7 +152,11 @@ class Configured:
         return changed
 
     def _read(self, name: str, before: TargetSettings | None) -> TargetSettings | None:
-        section = read_section(self._manager.unit_files(self._manager.unit(name)))
+        unit = self._manager.unit(name)
+        section = read_section(self._manager.unit_files(unit))
+        if not section.is_complete:
+            # A transient unit's files go with it: of one that is gone systemd knows none.
+            section = read_section(self._manager.unit_files(unit))
         wanted = unit_settings(section, name, self._defaults)
         self._say(name, wanted.problems, is_kept=not wanted.is_valid and before is not None)
         if not wanted.is_valid:

@@ -233,6 +233,28 @@ def test_a_unit_with_a_monitor_of_its_own_is_left_to_that_and_taken_over_when_it
     assert tree.log.having("memory-monitor@app.service is not active")
 
 
+def test_a_unit_that_ends_while_its_files_are_read_is_no_error(start: Start) -> None:
+    tree = start("--configured")
+    file = configure(tree, "run-1.service", "Threshold=100M")
+    file.unlink()
+
+    def ends(asked: int = 2) -> Callable[[str], None]:
+        left = [asked]
+
+        def on_files(name: str) -> None:
+            left[0] -= 1
+            if not left[0]:
+                tree.manager.files.pop(name)
+
+        return on_files
+
+    tree.manager.on_files = ends()
+    tree.make("run-1.service", 10)
+    tree.advance(5)
+    assert not tree.log.having("error")
+    assert not tree.log.having("No such file")
+
+
 def test_while_systemd_doesnt_answer_it_is_said_once_and_asked_again(start: Start) -> None:
     tree = start("--configured")
     configure(tree, "app.service", "Threshold=100M")

@@ -173,12 +173,15 @@ class StandInManager(Manager):
         self.questions = 0
         self.on_question: Callable[[str], None] | None = None
         self.on_request: Callable[[str], None] | None = None
+        self.on_files: Callable[[str], None] | None = None
 
     def unit(self, name: str) -> Unit:
         return Unit(name, b"")
 
     def unit_files(self, unit: Unit) -> tuple[str, ...]:
         self.questions += 1
+        if self.on_files:
+            self.on_files(unit.name)
         if self.failure:
             raise self.failure
         return self.files.get(unit.name, ())
