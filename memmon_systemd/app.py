@@ -46,6 +46,10 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
 
     UsageError and StartError where it can't start.
     """
+    if settings.check_config is not None:
+        from memmon_systemd.check.config_command import check_config
+
+        return check_config(settings.check_config)
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
     verbosity = settings.verbosity
@@ -69,8 +73,11 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         return _once(monitor)
     monitor.refresh_all()
     sources.warn_of_what_stays_down()
+    sources.warn_of_missing_rights(environ)
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)
+    if settings.configured and not os.isatty(0):
+        signal.signal(signal.SIGHUP, lambda *_: sources.reload())
     reserve = _lock(settings, monitor, sources, context, sink)
     notifier.ready()
     monitor.run()
@@ -133,7 +140,7 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
         monitor.look_around()
         context.poller.wait(0.0, time.monotonic)
 
-    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.follows_processes)
+    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.has_crowds)
     for problem in problems:
         context.report.warn.not_locked(problem)
     return reserve

@@ -15,10 +15,11 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.names import Meaning, Names, is_unit_name, load
 from memmon_systemd.processes.table import process_table
-from memmon_systemd.settings import Action, NameKind, Settings
+from memmon_systemd.settings import NameKind, Settings, TargetSettings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
+    from memmon_systemd.units.configured import Configured
     from memmon_systemd.units.watch import UnitWatch
 
 _WHY_WAITING: Final = {
@@ -47,7 +48,7 @@ class Machine:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Connects to the service manager where one is needed in any case; UsageError, StartError."""
         self._settings = settings
-        self._environ = environ
+        self.environ = environ
         self.hierarchy = cgroup.find_hierarchy()
         self.table = process_table()
         self.systemd: Systemd | None = None
@@ -56,7 +57,7 @@ class Machine:
 
     def connect(self) -> Systemd:
         """The service manager; UsageError or StartError where there is none."""
-        self.systemd = self.systemd or _connect(self._settings, self._environ, self.hierarchy)
+        self.systemd = self.systemd or _connect(self._settings, self.environ, self.hierarchy)
         return self.systemd
 
     def manager_if_any(self) -> Manager | None:
@@ -83,14 +84,19 @@ class Sources:
         self._settings = settings
         self._machine = machine
         self._context = context
-        self.follows_processes = False
-        """Whether processes are found by their names: many can come at once."""
+        self._environ = machine.environ
+        self._place: int | None = None
+        """What holds the place of the only monitor of configured units."""
+        self.has_crowds = settings.configured
+        """Whether targets are found by what they are: many can come at once."""
 
     def open(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
         settings, machine = self._settings, self._machine
+        if settings.configured:
+            return [self.units]
         meanings = list(Names(settings, machine.manager_if_any, self._context.report).meanings())
-        self.follows_processes = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
+        self.has_crowds = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
         for meaning in meanings:
             if meaning.kind is NameKind.UNIT:
                 self._add_unit(meaning)
@@ -126,7 +132,7 @@ class Sources:
             Signaller(systemd.manager, self._machine.table),
             ledger,
             Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
-            Aftermath(systemd.manager, ledger, self._context.report, asked.action),
+            Aftermath(systemd.manager, ledger, self._context.report),
             self._context,
         )
         return UnitWatch(
@@ -135,19 +141,57 @@ class Sources:
             SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
+            configured=self._configured(systemd.manager, asked) if self._settings.configured else None,
         )
+
+    def _configured(self, manager: Manager, defaults: TargetSettings) -> Configured:
+        """The units that say so in their files; StartError where another monitor has them."""
+        # Imported here: a monitor of names reads no unit files.
+        from memmon_systemd.linux.libc import Libc
+        from memmon_systemd.units.configured import Configured
+        from memmon_systemd.units.only_one import take_place
+        from memmon_systemd.units.other_monitors import OtherMonitors
+        from memmon_systemd.units.reload_watch import ReloadWatch, runtime_directory
+
+        directory = runtime_directory(self._environ, user=self._settings.user)
+        self._place = take_place(f"{directory}/memory-monitor")
+        report = self._context.report
+        watch = ReloadWatch(Libc(), f"{directory}/systemd")
+        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
+
+    def reload(self) -> None:
+        """Read the files of the units again, at the next turn of the loop."""
+        if self._has_units:
+            self.units.reload()
 
     def warn_of_what_stays_down(self) -> None:
         """Say of the units that are known now if systemd would leave them down after the signal."""
-        asked = self._settings.target
-        if self._has_units and asked.action is Action.SIGNAL:
+        if self._has_units:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
-            names = self.units.names()
             manager = self._machine.connect().manager
-            warn_of_what_stays_down(names, manager, asked.signal_number, self._context.report)
+            warn_of_what_stays_down(self.units.asked_by_signal(), manager, self._context.report)
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
+
+    def warn_of_missing_rights(self, environ: Mapping[str, str]) -> None:
+        """Say of the units that are known now if systemd wouldn't let this user ask them."""
+        settings = self._settings
+        if not self._has_units or settings.user or settings.target.dry_run or os.geteuid() == 0:
+            return
+        from memmon_systemd.systemd.bus import PATIENT_DEADLINE_S
+        from memmon_systemd.systemd.errors import BusError
+        from memmon_systemd.systemd.manager import Manager
+        from memmon_systemd.units.rights_warning import warn_of_missing_rights
+
+        try:
+            manager = Manager(settings.user, environ, PATIENT_DEADLINE_S)
+        except BusError:
+            return  # Said already of the connection that there is.
+        warn_of_missing_rights(self.units.names(), manager, settings.target, self._context.report)
+        manager.close()
+        del warn_of_missing_rights
+        forget(("memmon_systemd.units.rights_warning", "memmon_systemd.systemd.rights"))
 
     def rehearse(self) -> None:
         """Go the way to the service manager, where one is used; what fails there is said."""
@@ -228,10 +272,18 @@ def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.H
         top_group = manager.control_group()
     except BusError as error:
         if settings.user and error.errno in ABSENT:
-            raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
+            raise UsageError(f"--user: {_without_bus(environ, str(error))}") from None
         raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
     if hierarchy is None:
         hidden = "none is mounted below /sys/fs/cgroup, or something is mounted over it"
         raise StartError(f"no cgroup hierarchy is there: {hidden}; --as process works without")
     untouchable = untouchable_units(process_table().ancestors(), top_group)
     return Systemd(manager, hierarchy, top_group, frozenset(untouchable))
+
+
+def _without_bus(environ: Mapping[str, str], why: str) -> str:
+    """Why a user's service manager can't be asked, and what helps."""
+    runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    if os.path.exists(f"{runtime}/systemd/private"):
+        return f"the user's service manager has no D-Bus: {why}; install dbus-user-session and log in again"
+    return f"no user's service manager: {why}; log in as that user"

@@ -6,7 +6,6 @@ from typing import Final
 
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.target import NEVER
-from memmon_systemd.settings import Action
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.unit import UnitState
@@ -20,11 +19,10 @@ _DEFAULT_START_S: Final = 90.0
 class Aftermath:
     """Follows the units that were asked, until they are back."""
 
-    def __init__(self, manager: Manager, ledger: Ledger, report: Report, action: Action) -> None:
+    def __init__(self, manager: Manager, ledger: Ledger, report: Report) -> None:
         self._manager = manager
         self._ledger = ledger
         self._report = report
-        self._action = action
 
     def ended(self, name: str, now_s: float) -> None:
         """The invocation of a unit has ended: its cgroup went, or systemd says so."""
@@ -50,8 +48,7 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            is_reload = self._action is Action.RELOAD
-            if entry.is_down or (entry.ended_s is None and not is_reload):
+            if entry.is_down or (entry.ended_s is None and not entry.is_reload):
                 continue
             if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
@@ -64,7 +61,7 @@ class Aftermath:
         except BusError:
             return True  # It is asked again.
         is_active = state.active_state == "active"
-        if self._action is Action.RELOAD and entry.ended_s is None:
+        if entry.is_reload and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()
                 return False
@@ -89,6 +86,10 @@ class Aftermath:
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s
+        if entry.is_down and state.active_state == "inactive" and (triggers := self._triggers(name)):
+            asked_s = now_s if entry.asked_s is None else entry.asked_s
+            self._report.rests(name, _how(entry), ended_s - asked_s, triggers)
+            return
         if entry.is_down:
             how = entry.result or state.sub_state
             why = f"it is {state.active_state} ({how}): systemd doesn't start it again"
@@ -98,6 +99,12 @@ class Aftermath:
             return
         entry.said_s = now_s
         self._report.not_back(name, _how(entry), now_s - ended_s, why)
+
+    def _triggers(self, name: str) -> tuple[str, ...]:
+        try:
+            return self._manager.triggers(self._manager.unit(name))
+        except BusError:
+            return ()
 
     def _start_s(self, name: str) -> float:
         try:

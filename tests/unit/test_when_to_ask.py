@@ -215,6 +215,21 @@ def test_one_that_was_stopped_for_good_gives_its_slot_back(start: Start) -> None
     assert tree.asked == ["kill worker@1.service main 15", "kill worker@2.service main 15"]
 
 
+def test_one_that_a_socket_starts_when_it_is_needed_isnt_missed(start: Start) -> None:
+    tree = start("-m 100 app.service")
+    tree.make("app.service", 101)
+    tree.manager.triggered_by["app.service"] = ("app.socket", "app.timer")
+    tree.advance(1)
+    (tree.top / "system.slice" / "app.service").rename(tree.top / "gone")
+    says(tree, "app.service", active_state="inactive", sub_state="dead")
+    tree.advance(10)
+    assert tree.asked == [TERM]
+    (line,) = tree.log.having("when it is needed")
+    assert line.startswith("app.service: ended after ")
+    assert line.endswith("; it is started by app.socket and app.timer when it is needed")
+    assert tree.log.having("isn't back") == []
+
+
 def test_one_that_failed_holds_its_slot_until_that_is_reset_and_nobody_asks_about_it_meanwhile(
     start: Start,
 ) -> None:
