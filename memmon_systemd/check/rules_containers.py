@@ -13,7 +13,7 @@ from memmon_systemd.settings import KillWhom
 from memmon_systemd.systemd.restart_rules import Disposition
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-"""What conmon sends on to the container's first process: tried with conmon 2.1.6 and 2.1.12."""
+"""What conmon sends on to the container's first process: tried with conmon 2.1.6."""
 
 _OF_PODMAN: Final = (CONMON, "podman")
 _PODMAN_SCOPES: Final = "libpod-[0-9a-f][0-9a-f]*.scope"

@@ -18,7 +18,7 @@ _LONGEST_END_S: Final = 90.0
 """More time than this (systemd's default of TimeoutStopSec=) nothing is expected to take."""
 _MIB: Final = 1 << 20
 _MOSTLY: Final = 0.5
-_MOST: Final = 0.75
+_MOST: Final = 0.5
 
 
 def above_physical(case: Case) -> Finding | None:
@@ -77,7 +77,7 @@ def _asked(case: Case) -> str:
 
 
 def _more_room(case: Case, bound: Bound, growth: Growth, needed_s: float) -> Remedy:
-    """Room for the time of a stop: by a lower threshold where most of the memory is left, or a higher limit.
+    """Room for the time of a stop: by a lower threshold where half of the memory is left, or a higher limit.
 
     None where neither can be.
     """

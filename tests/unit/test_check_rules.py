@@ -530,3 +530,12 @@ def test_the_worst_comes_first() -> None:
     broken = restart("on-failure")(unit(needs_reload=True)(HEALTHY))
     levels = list(findings(facts(high=Bound(MIB, UNIT))(broken)).values())
     assert levels == [Level.ERROR, Level.WARNING, Level.NOTE]
+
+
+def test_a_oneshot_is_not_advised_what_systemd_refuses_of_it() -> None:
+    oneshot = service(type="oneshot", restart=RestartRules("no", is_oneshot=True))
+    (finding,) = found(oneshot(HEALTHY))
+    assert (finding.remedy.lines, finding.remedy.option) == ((), "--restart")
+    aborted = service(type="oneshot", restart=RestartRules("on-abort", is_oneshot=True))
+    ways = {one.id: one.remedy for one in found(aborted(HEALTHY))}
+    assert ways[Id.OOM_POLICY].lines == ("[Service]", "Restart=on-failure")

@@ -33,7 +33,9 @@ def do(command: str, lines: list[str]) -> None:
     WORK.mkdir(exist_ok=True)
     typed, editor = WORK / "typed", WORK / "editor"
     typed.write_text("".join(f"{line}\n" for line in lines))
-    editor.write_text(f'#!/bin/sh\nsed -i "/^### Anything between here/r {typed}" "$1"\n')
+    # systemd 257 puts the line to begin at (+4) before the name of the file.
+    last = "for file; do :; done\n"
+    editor.write_text(f'#!/bin/sh\n{last}sed -i "/^### Anything between here/r {typed}" "$file"\n')
     editor.chmod(0o755)
     terminal, theirs = pty.openpty()
     try:

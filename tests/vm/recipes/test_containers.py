@@ -1,4 +1,4 @@
-"""docs/recipes/containers.md, with podman and, on Debian 12 and 13, Docker."""
+"""docs/recipes/containers.md: podman and Docker; Quadlet where podman has it (Debian 13)."""
 
 import json
 import subprocess
