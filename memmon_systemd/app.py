@@ -11,6 +11,7 @@ from types import FrameType
 
 from memmon_systemd import __version__
 from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_HUNG_UP, EXIT_NOT_FOUND, EXIT_OK
+from memmon_systemd.machine import Machine
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import Poller
@@ -22,7 +23,7 @@ from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import WARNING, Sink
 from memmon_systemd.output.stream import StreamSink
 from memmon_systemd.settings import Action, Settings
-from memmon_systemd.sources import Machine, Sources
+from memmon_systemd.sources import Sources
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

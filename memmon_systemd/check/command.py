@@ -34,12 +34,12 @@ from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
 from memmon_systemd.nearest import known_units, nearest
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
-from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.ownership import WHY_NEVER, WHY_NOT, Home, Ownership
 from memmon_systemd.units.untouchable import UNTOUCHABLE

@@ -19,9 +19,9 @@ from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, command_line, proc
+from memmon_systemd.machine import Systemd
 from memmon_systemd.names import meaning_of
 from memmon_systemd.settings import NameKind, Settings, TargetSettings
-from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED
 

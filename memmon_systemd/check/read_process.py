@@ -17,11 +17,11 @@ from memmon_systemd.check.read_unit import may_signal_directly
 from memmon_systemd.check.shape import Shape
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.linux import cgroup
+from memmon_systemd.machine import Machine as Connections
+from memmon_systemd.machine import Systemd
 from memmon_systemd.monitor.schedule import schedule_of
 from memmon_systemd.processes.table import Process
 from memmon_systemd.settings import Metric, Settings
-from memmon_systemd.sources import Machine as Connections
-from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.errors import BusError
 
 

@@ -20,9 +20,9 @@ from memmon_systemd.check.read_signal import disposition, obeyed
 from memmon_systemd.check.unit_properties import ServiceProperties, read_unit
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
+from memmon_systemd.machine import Systemd
 from memmon_systemd.monitor.schedule import schedule_of
 from memmon_systemd.settings import KillWhom, Metric, Settings
-from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.systemd.rights import may_request
 from memmon_systemd.systemd.unit import Unit

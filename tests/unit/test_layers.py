@@ -17,6 +17,7 @@ LAYERS = (
     ("processes",),
     ("units",),
     ("names", "resident"),
+    ("machine",),
     ("sources",),
     ("arguments",),
     ("check",),

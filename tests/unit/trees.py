@@ -22,6 +22,7 @@ import pytest
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.libc import Libc
+from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor import log as logs
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR, Clock, Poller, Wakeable
@@ -32,7 +33,6 @@ from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
 from memmon_systemd.settings import Action, Settings
-from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import RestartRules
