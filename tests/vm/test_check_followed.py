@@ -154,7 +154,7 @@ def test_systemd_accepts_what_is_advised_for_every_type_of_service() -> None:
         }
         for unit, lines in advised.items():
             assert {"StartLimitIntervalSec=0", "KillMode=control-group", "OOMPolicy=stop"} <= set(lines), unit
-            assert any(line.startswith("MemoryMax=") for line in lines)
+            assert any(line.startswith("MemoryMax=") for line in lines), (unit, lines)
             if "oneshot" not in unit:
                 assert restarts[unit] == {"Restart=always"}
         assert restarts["typed-oneshot-no.service"] == set()
