@@ -13,7 +13,7 @@ def test_a_leftover_child_that_keeps_cgroup_and_memory_does_not_hide_a_restart()
         service.tell("child")
         inode = service.cgroup.stat().st_ino
         service.tell("grow 40", "child")
-        # This ends the main process, and the memory stays with the child: the next one wouldn't free it either.
+        # This ends the main process; the memory stays with the child, and a restart of the next frees none.
         service.wait_for("SIGTERM")
         service.wait_for("started", 2)
         monitor.wait_for("leftover.service: held: .* a restart leaves its other processes running")
