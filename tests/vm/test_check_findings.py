@@ -56,6 +56,7 @@ def started(**files: str) -> Iterator[None]:
     finally:
         subprocess.run(("systemctl", "kill", "--signal=KILL", *units), capture_output=True, check=False)
         subprocess.run(("systemctl", "stop", *units), capture_output=True, check=False)
+        subprocess.run(("systemctl", "reset-failed", *units), capture_output=True, check=False)
 
 
 def start_socket(name: str) -> None:
