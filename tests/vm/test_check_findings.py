@@ -56,6 +56,7 @@ def started(**files: str) -> Iterator[None]:
     finally:
         subprocess.run(("systemctl", "kill", "--signal=KILL", *units), capture_output=True, check=False)
         subprocess.run(("systemctl", "stop", *units), capture_output=True, check=False)
+        subprocess.run(("systemctl", "reset-failed", *units), capture_output=True, check=False)
 
 
 def start_socket(name: str) -> None:
@@ -73,13 +74,15 @@ SHARES = "dd if=/dev/zero of=/dev/shm/left bs=1M count=30 status=none; exec slee
 
 
 def test_each_is_found_by_one_report_and_nothing_else() -> None:
+    children = {name: Leaky(f"{name}-child") for name in ("mixed", "process", "group")}
+    wrapped = {name: SHELL.format(child.exec_line("grow 10")) for name, child in children.items()}
     write_unit("uncounted.slice", "[Slice]\nDisableControllers=memory\n")
     start_socket("needed")
     with started(
         stops="ExecStart=sleep infinity\nExecStop=/bin/true",
-        mixed=f"ExecStart={SHELL.format('sleep infinity')}\nKillMode=mixed",
-        process=f"ExecStart={SHELL.format('sleep infinity')}\nKillMode=process",
-        group=f"ExecStart={SHELL.format('sleep infinity')}",
+        mixed=f"ExecStart={wrapped['mixed']}\nKillMode=mixed",
+        process=f"ExecStart={wrapped['process']}\nKillMode=process",
+        group=f"ExecStart={wrapped['group']}",
         first=f"Type=forking\nPIDFile=/run/first.pid\nExecStart=/bin/sh -c '{FIRST.replace('$', '$$')}'",
         shares=f"ExecStart=/bin/sh -c '{SHARES}'",
         iced="ExecStart=sleep infinity",
@@ -91,6 +94,8 @@ def test_each_is_found_by_one_report_and_nothing_else() -> None:
             lambda: b"left" in _names("/dev/shm") and _shared("shares") >= 30 << 20, "the file is there"
         )
         eventually(lambda: _current("needs-more") > 70 << 20, "it has grown")
+        for child in children.values():
+            child.wait_for("grow 10")
         run("systemctl", "freeze", "iced.service")
         found = checked("-m", "60", *EXPECTED)
         run("systemctl", "thaw", "iced.service")

@@ -64,6 +64,10 @@ def follow(options: tuple[str, ...], unit: str) -> list[str]:
         gone.append(first["id"])
         if first["remedy"]["command"]:
             do(first["remedy"]["command"], first["remedy"]["lines"])
+            # Of a unit that runs, systemd 257 takes a new limit at its next start only.
+            for line in first["remedy"]["lines"]:
+                if line.startswith("MemoryMax="):
+                    run("systemctl", "set-property", "--runtime", unit, line)
         if first["remedy"]["option"]:
             options = (*options, *first["remedy"]["option"].split())
     raise AssertionError(f"{unit}: no end: {gone}")
@@ -118,7 +122,7 @@ TYPES = ("simple", "exec", "forking", "oneshot", "dbus", "notify", "idle")
 WORST = (
     "[Unit]\nDescription=x\nStartLimitBurst=2\nStartLimitIntervalSec=1h\n"
     "[Service]\nType={type}\nExecStart=/bin/sleep infinity\nRestart={restart}\n{more}\n"
-    "RestartPreventExitStatus=0 143\nMemoryMax=3M\nKillMode=process\nOOMPolicy=continue\n"
+    "RestartPreventExitStatus=0 143\nMemoryMax=1M\nKillMode=process\nOOMPolicy=continue\n"
 )
 
 
@@ -154,7 +158,7 @@ def test_systemd_accepts_what_is_advised_for_every_type_of_service() -> None:
         }
         for unit, lines in advised.items():
             assert {"StartLimitIntervalSec=0", "KillMode=control-group", "OOMPolicy=stop"} <= set(lines), unit
-            assert any(line.startswith("MemoryMax=") for line in lines)
+            assert any(line.startswith("MemoryMax=") for line in lines), (unit, lines)
             if "oneshot" not in unit:
                 assert restarts[unit] == {"Restart=always"}
         assert restarts["typed-oneshot-no.service"] == set()
