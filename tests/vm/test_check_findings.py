@@ -70,7 +70,9 @@ FIRST = (
     "unshare --pid --fork --kill-child sleep infinity &"
     " until pgrep --parent $! > /run/first.pid; do sleep 0.1; done"
 )
-SHARES = "dd if=/dev/zero of=/dev/shm/left bs=1M count=30 status=none; exec sleep infinity"
+SHARES = (
+    "[ -e /dev/shm/left ] || dd if=/dev/zero of=/dev/shm/left bs=1M count=30 status=none; exec sleep infinity"
+)
 
 
 def test_each_is_found_by_one_report_and_nothing_else() -> None:

@@ -174,10 +174,10 @@ def test_systemd_accepts_what_is_advised_for_every_type_of_service() -> None:
 
 def test_a_verification_of_a_forbidden_advice_fails() -> None:
     """What the test above rests on: systemd-analyze finds what was advised before."""
-    write_unit("forbidden.service", "[Service]\nType=oneshot\nExecStart=/bin/true\nRestart=always\n")
-    done = verified("forbidden.service")
+    write_unit("forbidden-restart.service", "[Service]\nType=oneshot\nExecStart=/bin/true\nRestart=always\n")
+    done = verified("forbidden-restart.service")
     assert "Restart= set to either always or on-success" in done.stderr
-    assert property_of("forbidden.service", "LoadState") == "bad-setting"
+    assert property_of("forbidden-restart.service", "LoadState") == "bad-setting"
 
 
 def verified(*units: str) -> subprocess.CompletedProcess[str]:
@@ -209,6 +209,7 @@ def test_a_oneshot_that_is_asked_as_advised_is_restarted() -> None:
     finally:
         run("systemctl", "kill", "--signal=KILL", "job.service")
         run("systemctl", "stop", "job.service")
+        run("systemctl", "reset-failed", "job.service")
 
 
 @pytest.fixture
