@@ -64,9 +64,9 @@ def follow(options: tuple[str, ...], unit: str) -> list[str]:
         gone.append(first["id"])
         if first["remedy"]["command"]:
             do(first["remedy"]["command"], first["remedy"]["lines"])
-            # Of a unit that runs, systemd 257 takes a new limit at its next start only.
+            # Of a unit that runs, systemd 257 takes a new limit at its next start only; 252 at the reload.
             for line in first["remedy"]["lines"]:
-                if line.startswith("MemoryMax="):
+                if line.startswith("MemoryMax=") and _version() >= 257:
                     run("systemctl", "set-property", "--runtime", unit, line)
         if first["remedy"]["option"]:
             options = (*options, *first["remedy"]["option"].split())
