@@ -114,8 +114,11 @@ class UnitTarget(MeasuredUnit):
         self._context.ledger.adopt(self.name, settings)
         if self.found is None:
             return
-        self._knows_unit_file = False
-        self._ask_of_signal_and_repeat()
+        self._take_signal_and_repeat()
+        try:
+            self._ask_of_signal()
+        except BusError as error:
+            self._context.shared.report.warn.invocation_unknown(self.name, str(error))
         if (settings.metric, settings.swap) != (before.metric, before.swap):
             self._measure_anew(self.found)
         self.follow_limit(now_s, is_news=False)
@@ -165,26 +168,26 @@ class UnitTarget(MeasuredUnit):
 
     def _ask_systemd(self) -> None:
         """Which invocation it is, and by which signal it is asked where systemd doesn't answer later."""
-        self._knows_unit_file = False
+        self._take_signal_and_repeat()
         try:
             self._known = self._context.manager.identity(self._bus_unit)
+            self._ask_of_signal()
         except BusError as error:
             self._known = UNKNOWN
             self._context.shared.report.warn.invocation_unknown(self.name, str(error))
-        else:
-            self._ask_of_signal_and_repeat()
 
-    def _ask_of_signal_and_repeat(self) -> None:
-        settings = self.settings
-        if settings.repeat_s is not None:
-            self.repeat_s = settings.repeat_s
-        if settings.signal_number is not None:
-            self.signal_number = settings.signal_number
-            return
-        try:
+    def _take_signal_and_repeat(self) -> None:
+        """What the settings say of both, whether systemd answers or not."""
+        self._knows_unit_file = False
+        if self.settings.repeat_s is not None:
+            self.repeat_s = self.settings.repeat_s
+        if self.settings.signal_number is not None:
+            self.signal_number = self.settings.signal_number
+
+    def _ask_of_signal(self) -> None:
+        """The unit's own signal, where the settings leave it to that; BusError."""
+        if self.settings.signal_number is None:
             self.signal_number = self._context.manager.stop_signal(self._bus_unit) or signal.SIGTERM
-        except BusError as error:
-            self._context.shared.report.warn.invocation_unknown(self.name, str(error))
 
     def _ask_of_unit_file(self) -> None:
         """What matters from the first request of an invocation on; BusError."""

@@ -398,3 +398,12 @@ def test_where_shares_make_the_hard_threshold_the_lower_one_it_is_both_and_said_
     start_again(tree, app, 10)
     (warning,) = tree.log.having("--hard isn't above -m")
     assert "50 MiB" in warning
+
+
+def test_the_repeat_and_the_signal_that_were_asked_for_hold_where_systemd_doesnt_answer(start: Start) -> None:
+    tree = start("-m 100 --repeat 5 -s USR1 app.service")
+    tree.manager.failure = NO_ANSWER
+    tree.make("app.service", 50)
+    tree.advance(1)
+    target = tree.target("app.service")
+    assert (target.repeat_s, target.signal_number) == (5.0, signal.SIGUSR1)
