@@ -19,8 +19,8 @@ from memmon_systemd.names import load
 from memmon_systemd.settings import NameKind, Settings
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.properties import LOADED, Properties
+from memmon_systemd.units.other_monitors import TEMPLATE
 
-TEMPLATE: Final = "memory-monitor@"
 _REQUIRED: Final = "the following arguments are required: -m/--max-memory"
 
 

@@ -9,8 +9,7 @@ from typing import Final
 from memmon_systemd.check.facts import Case, OtherMonitor
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import systemctl
-
-_TEMPLATE: Final = "memory-monitor@"
+from memmon_systemd.units.other_monitors import TEMPLATE
 
 
 def monitored(case: Case) -> Finding | None:
@@ -21,10 +20,10 @@ def monitored(case: Case) -> Finding | None:
     others = [monitor for monitor in known if not _is_alike(case, monitor)]
     if len(known) == 1 and not others:
         return Finding(Id.MONITORED, Level.NOTE, f"{_who(known[0])} monitors it with these settings")
-    if len(known) == 1 and known[0].unit is not None and known[0].unit.startswith(_TEMPLATE):
+    if len(known) == 1 and known[0].unit is not None and known[0].unit.startswith(TEMPLATE):
         return _other_settings(case, known[0].unit)
     # A monitor of its own stays, if there is one, and what does the same.
-    by_hand = [monitor for monitor in known if not (monitor.unit or "").startswith(_TEMPLATE)]
+    by_hand = [monitor for monitor in known if not (monitor.unit or "").startswith(TEMPLATE)]
     other = ([one for one in by_hand if one in others] or by_hand or others or list(known))[0]
     text = f"another memory-monitor already monitors it ({_who(other)}): both would signal it"
     stop = systemctl(case, "stop", other.unit) if other.unit is not None else f"kill {other.pid}"
@@ -46,7 +45,7 @@ def _other_settings(case: Case, unit: str) -> Finding:
         return Finding(Id.SETTINGS_NOT_IN_FORCE, Level.WARNING, text, Remedy(restart))
     text = f"{unit} already monitors it, with other settings: a second monitor would signal it, too"
     directory = "~/.config/memory-monitor" if case.user else "/etc/memory-monitor"
-    instance = unit.removeprefix(_TEMPLATE).removesuffix(".service").replace("\\", "")
+    instance = unit.removeprefix(TEMPLATE).removesuffix(".service").replace("\\", "")
     advice = f"after these settings have been written to {directory}/{instance}.conf"
     return Finding(Id.ALREADY_MONITORED, Level.WARNING, text, Remedy(restart, advice=advice))
 

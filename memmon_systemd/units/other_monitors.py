@@ -7,12 +7,14 @@ from typing import Final
 
 from memmon_systemd.monitor.report import Report
 
-_PREFIX: Final = "memory-monitor"
+TEMPLATE: Final = "memory-monitor@"
+"""How the instances of the template are named."""
+_MACHINE_WIDE: Final = "memory-monitor.service"
 
 
 def is_monitor(name: str) -> bool:
     """Whether a unit is a monitor: nobody needs to monitor these."""
-    return name.startswith(_PREFIX) and name[len(_PREFIX) :].startswith(("@", ".service"))
+    return name.startswith((TEMPLATE, _MACHINE_WIDE))
 
 
 class OtherMonitors:
@@ -30,11 +32,11 @@ class OtherMonitors:
 
     def note(self, present: Collection[str], wanted: Collection[str]) -> None:
         """Of these units some are monitors; `wanted` would be monitored here."""
-        instances = {name.partition("@")[2] for name in present if name.startswith(f"{_PREFIX}@")}
+        instances = {name.removeprefix(TEMPLATE) for name in present if name.startswith(TEMPLATE)}
         for name in instances.intersection(wanted) - self._left:
             self._left.add(name)
-            self._report.left_to(name, f"{_PREFIX}@{name}")
+            self._report.left_to(name, f"{TEMPLATE}{name}")
         for name in self._left - instances:
             self._left.discard(name)
             if name in wanted:
-                self._report.taken_over(name, f"{_PREFIX}@{name}")
+                self._report.taken_over(name, f"{TEMPLATE}{name}")

@@ -12,7 +12,7 @@ from memmon_systemd.monitor.report import Report
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import Disposition, Down, remedy, sentence, verdict
-from memmon_systemd.systemd.unit import Unit
+from memmon_systemd.systemd.unit import Unit, one_of_each_template
 
 
 def warn_of_what_stays_down(signals: Mapping[str, int | None], manager: Manager, report: Report) -> None:
@@ -20,8 +20,7 @@ def warn_of_what_stays_down(signals: Mapping[str, int | None], manager: Manager,
 
     By name: the signal that it is asked with; None: its own.
     """
-    services = (name for name in signals if name.endswith(".service"))
-    for name in {name.partition("@")[0]: name for name in services}.values():
+    for name in one_of_each_template(name for name in signals if name.endswith(".service")):
         try:
             unit = manager.unit(name)
             rules = manager.restart_rules(unit)

@@ -13,13 +13,14 @@ from memmon_systemd.monitor.report import Report
 from memmon_systemd.settings import Action, TargetSettings
 from memmon_systemd.systemd.manager import POLKIT_HINT, Manager
 from memmon_systemd.systemd.rights import may_request
+from memmon_systemd.systemd.unit import one_of_each_template
 
 
 def warn_of_missing_rights(
     names: Iterable[str], manager: Manager, asked: TargetSettings, report: Report
 ) -> None:
     """A line for each unit that this user, who isn't root, may not ask; for only one of a template's."""
-    for name in {name.partition("@")[0]: name for name in names}.values():
+    for name in one_of_each_template(names):
         if may_request(manager, manager.unit(name), asked.action) is False:
             what = asked.action.value
             if asked.action is Action.SIGNAL and asked.signal_number is not None:
