@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from memmon_systemd.check.facts import CONMON_FORWARDS
 from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import UnitProperties
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.linux.memory_stat import line_number
+from memmon_systemd.linux.memory_stat import line_number, stat_bytes
 from memmon_systemd.linux.wrapper import has_default, is_wrapper
 
 _FORWARDER: Final = b"conmon"
 """Forwards SIGTERM, SIGINT and SIGQUIT to the first process of its container (podman)."""
-_FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _FORCED: Final = (signal.SIGKILL, signal.SIGSTOP)
 """What the first process of a PID namespace gets from outside in any case."""
 
@@ -54,7 +54,7 @@ def dropped_by(main_pid: int, pids: Sequence[int], signal_number: int) -> str | 
 
 def _forwarded_to(main_pid: int, pids: Sequence[int], signal_number: int) -> list[int]:
     """The children that a process passes the signal on to."""
-    if signal_number not in _FORWARDED or proc.read_stat(main_pid).comm != _FORWARDER:
+    if signal_number not in CONMON_FORWARDS or proc.read_stat(main_pid).comm != _FORWARDER:
         return []
     return [pid for pid in pids if pid != main_pid and proc.read_stat(pid).parent == main_pid]
 
@@ -67,8 +67,9 @@ def _is_first_of_namespace(pid: int) -> bool:
 
 def _shared_bytes(directory: Path) -> int:
     try:
-        return _number_behind(b"\n" + (directory / "memory.stat").read_bytes(), b"\nshmem ")
-    except OSError:
+        stat = bytearray(b"\n" + (directory / "memory.stat").read_bytes())
+        return stat_bytes(stat, len(stat), b"shmem")
+    except (OSError, ValueError):
         return 0
 
 
@@ -77,13 +78,6 @@ def _mapped_bytes(pid: int) -> int:
         return proc.kib_field(b":" + proc.status_line(f"/proc/{pid}", b"\nRssShmem:"), b":")
     except OSError:
         return 0  # It has ended.
-
-
-def _number_behind(text: bytes, key: bytes) -> int:
-    """The number behind a key; 0 without it."""
-    begin = text.find(key)
-    number = text[begin + len(key) :].split(maxsplit=1)[:1] if begin >= 0 else []
-    return int(number[0]) if number and number[0].isdigit() else 0
 
 
 def _number_in(path: Path) -> int | None:

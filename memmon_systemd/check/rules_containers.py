@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Final
 
-from memmon_systemd.check.facts import CONMON, Case, Payload
+from memmon_systemd.check.facts import CONMON, CONMON_FORWARDS, Case, Payload
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
 from memmon_systemd.systemd.restart_rules import Disposition
-
-_FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-"""What conmon sends on to the container's first process: tried with conmon 2.1.6."""
 
 _OF_PODMAN: Final = (CONMON, "podman")
 _PODMAN_SCOPES: Final = "libpod-[0-9a-f][0-9a-f]*.scope"
@@ -51,7 +47,7 @@ def signal_not_forwarded(case: Case) -> Finding | None:
     """The main process is conmon, which keeps the signal from the container."""
     if not case.sends_signal or case.subject.main_name != CONMON or case.whom is not KillWhom.MAIN:
         return None
-    if case.signal_number in _FORWARDED:
+    if case.signal_number in CONMON_FORWARDS:
         return None
     name = signal_name(case.signal_number)
     text = f"conmon, its main process, doesn't forward {name} to the container"
