@@ -32,6 +32,9 @@ class Requester:
         That is decided by one answer of systemd, and a second reading after it. Whether the list of targets
         may have changed.
         """
+        is_first = episode.asked_s is None
+        if is_first:
+            target.follow_condition(episode.over_since_s, now_s)
         try:
             presence = target.presence(now_s)
         except OSError as error:
@@ -49,6 +52,8 @@ class Requester:
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
+        if reason is not Hold.CONDITION:
+            target.forgo_permission()
         interval_s = target.settings.interval_s
         if reason is Hold.MIN_AGE:
             episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
@@ -56,15 +61,19 @@ class Requester:
             episode.not_before_s = allowance.free_at_s
         elif reason is Hold.AT_MOST:
             episode.not_before_s = now_s + interval_s
+        elif reason is Hold.CONDITION:
+            episode.not_before_s = target.condition_due_s(now_s)
         else:
             episode.recheck_later(now_s, interval_s)
         # One that was asked and stops is doing what it was asked to.
-        if episode.asked_s is None or reason is Hold.FROZEN:
+        if is_first or reason is Hold.FROZEN:
             target.state = State.HELD
             if reason is not episode.hold:
                 episode.hold = reason
                 if target.is_news(reason):
                     self._report.held(target, reason, allowance)
+                    if reason is Hold.BUDGET:
+                        target.call_hook(now_s)
         return False
 
     def _make(
@@ -94,6 +103,7 @@ class Requester:
         target.state = State.SIGNALLED
         self._status.requests += 1
         self._report.requested(target, outcome, presence, allowance, now_s)
+        target.call_hook(now_s)
 
     def is_another(self, target: Target, now_s: float) -> bool:
         """Whether it is another invocation or process by now; not where that can't be read."""
@@ -144,9 +154,9 @@ def _reason(
         leaves_memory=presence.leaves_memory,
     )
     reason = hold(situation)
-    # The last rule, for to answer it can take a question to systemd.
+    # The last two rules, for to answer them takes questions to systemd, and starts a unit.
     if reason is Hold.AT_MOST and target.is_its_turn(now_s):
-        return None
+        return None if target.is_permitted(now_s) else Hold.CONDITION
     return reason
 
 

@@ -13,7 +13,7 @@ from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED, Properties, seconds
-from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
+from memmon_systemd.systemd.unit import DESTINATION, HookState, Unit, UnitState
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
@@ -103,6 +103,21 @@ class Manager:
             _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
             _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
+        )
+
+    def start(self, unit: Unit) -> None:
+        """StartUnit: queue a start, which one that is queued or runs already is merged with."""
+        self._bus.call(MANAGER, b"StartUnit", b"ss", os.fsencode(unit.name), b"replace")
+
+    def hook_state(self, unit: Unit) -> HookState:
+        """How far a unit is that was started, in one answer."""
+        properties = self._all(unit, DESTINATION + b".Unit")
+        gc.collect()  # As in `state`.
+        return HookState(
+            os.fsdecode(properties[b"ActiveState"]),
+            os.fsdecode(properties[b"SubState"]),
+            properties[b"Job"][0],
+            bool(properties[b"ConditionResult"]),
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
@@ -227,6 +242,12 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+        try:
+            self.start(self.unit("memory-monitor-rehearsal.service"))
+        except BusError as error:
+            if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM):
+                raise
+        self.hook_state(self.unit("-.slice"))
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""

@@ -67,4 +67,30 @@ class UnitState:
         return replace(self, main_pid=None) if self.main_pid == 0 and not self.had_main else self
 
 
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """How far a unit is that was started as a hook."""
+
+    active_state: str
+    sub_state: str
+    job_id: int
+    """Its start, while that is queued or runs; 0: it is done."""
+    is_condition_met: bool
+    """Whether its own ConditionXYZ= held: else systemd has skipped the start."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its start isn't done yet."""
+        return self.job_id != 0 or self.active_state == "activating"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it hasn't succeeded, once its start is done; None: it has."""
+        if self.active_state == "failed":
+            return "it failed"
+        if not self.is_condition_met:
+            return "systemd skipped it, for a Condition of its own is not met"
+        return None
+
+
 UNKNOWN: Final = UnitState()

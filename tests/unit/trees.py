@@ -35,10 +35,12 @@ from memmon_systemd.processes.table import by_proc
 from memmon_systemd.settings import Action, Settings
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.systemd.properties import Properties
 from memmon_systemd.systemd.restart_rules import RestartRules
-from memmon_systemd.systemd.unit import Unit, UnitState
+from memmon_systemd.systemd.unit import HookState, Unit, UnitState
 from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.configured import Configured
+from memmon_systemd.units.hooks import Hooks
 from memmon_systemd.units.ledger import Ledger
 from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.other_monitors import OtherMonitors
@@ -167,6 +169,10 @@ class StandInManager(Manager):
         """Units that a job is about to start."""
         self.load_states: dict[str, str] = {}
         """Of the units that aren't loaded."""
+        self.hooks: dict[str, HookState] = {}
+        """How far units are that were started; the others have succeeded."""
+        self.hook_files: dict[str, Properties] = {}
+        self.no_such_unit: set[str] = set()
         self.failure: Exception | None = None
         self.asked: list[tuple[float, str]] = []
         """When it was asked to do what: "kill app.service main 15"."""
@@ -283,6 +289,22 @@ class StandInManager(Manager):
     def restart(self, unit: Unit) -> None:
         self._do(f"restart {unit.name}")
 
+    def properties(self, unit: Unit) -> Properties:
+        if self.failure:
+            raise self.failure
+        return self.hook_files[unit.name]
+
+    def start(self, unit: Unit) -> None:
+        if unit.name in self.no_such_unit:
+            raise BusError(errno.ENOENT, f"Unit {unit.name} not found.", was_called=True)
+        self._do(f"start {unit.name}")
+
+    def hook_state(self, unit: Unit) -> HookState:
+        self.questions += 1
+        if self.failure:
+            raise self.failure
+        return self.hooks.get(unit.name, HookState("inactive", "dead", 0, True))
+
     def start_again(self, name: str) -> None:
         """Let a unit be in another invocation from now on."""
         known = self.states.get(name, self.usual)
@@ -353,6 +375,7 @@ class Tree:
                 ledger,
                 Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
                 Aftermath(self.manager, ledger, self.context.report),
+                Hooks(self.manager, ledger, self.context.report),
                 self.context,
             ),
             asked,

@@ -1,0 +1,145 @@
+"""Hooks: units that are started before a request, to permit it, or at a request, to know of it.
+
+systemd runs them; nothing is waited for. The start is queued by one call, and one answer later says how it
+went: at the next look at the target, or at the next refresh of the source.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.target import NEVER
+from memmon_systemd.settings import TargetSettings
+from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.units.hook_name import hook_name
+from memmon_systemd.units.ledger import Ledger
+
+_PAUSE_S: Final = 0.5
+"""Between two questions about a condition that runs."""
+_LONGEST_FOLLOWED_S: Final = 3600.0
+"""A unit that is started at a request may take its time; how it ends after that isn't said."""
+
+
+class Condition:
+    """The unit that permits the requests to one target, from its start until what it said is used."""
+
+    __slots__ = ("is_granted", "name", "refused_s", "started_s", "why")
+
+    def __init__(self, name: str, started_s: float) -> None:
+        self.name = name
+        self.started_s = started_s
+        self.is_granted = False
+        self.refused_s: float | None = None
+        """When it was clear that it doesn't permit the request; None: it isn't, or it does."""
+        self.why = ""
+        """What was said of that."""
+
+
+class Hooks:
+    """Those of all units of one manager, which are started by names with the unit's own in them."""
+
+    def __init__(self, manager: Manager, ledger: Ledger, report: Report) -> None:
+        self._manager = manager
+        self._ledger = ledger
+        self._report = report
+        self._conditions: dict[str, Condition] = {}
+        """By the unit that is to be asked."""
+        self._called: dict[str, tuple[str, float]] = {}
+        """By hook: the unit that it was started for, and when."""
+
+    def follow_condition(self, unit: str, settings: TargetSettings, since_s: float, now_s: float) -> None:
+        """Learn how far the condition of a unit is; what was started before `since_s` is of no use."""
+        condition = self._conditions.get(unit)
+        if condition is None or condition.is_granted or condition.refused_s is not None:
+            return
+        if condition.started_s < since_s:
+            self.forgo(unit)
+            return
+        try:
+            state = self._manager.hook_state(self._manager.unit(condition.name))
+        except BusError as error:
+            problem: str | None = str(error)
+            if not error.is_answer and now_s < condition.started_s + settings.condition_timeout_s:
+                return  # It is asked again.
+        else:
+            if not state.is_running:
+                problem = state.problem
+            elif now_s < condition.started_s + settings.condition_timeout_s:
+                return
+            else:
+                problem = "it still runs"
+        if problem is None:
+            condition.is_granted = True
+        else:
+            self._refuse(unit, condition, problem, now_s)
+
+    def is_permitted(self, unit: str, settings: TargetSettings, repeat_s: float, now_s: float) -> bool:
+        """Whether the condition of a unit permits a request; used up by that. Else it is started."""
+        if settings.condition_unit is None:
+            return True
+        condition = self._conditions.get(unit)
+        if condition is not None and condition.is_granted:
+            self.forgo(unit)
+            return True
+        if condition is None or (condition.refused_s is not None and now_s >= condition.refused_s + repeat_s):
+            self._start_condition(unit, settings.condition_unit, condition, now_s)
+        return False
+
+    def condition_due_s(self, unit: str, repeat_s: float, now_s: float) -> float:
+        """When to see again whether a unit may be asked."""
+        condition = self._conditions.get(unit)
+        if condition is None or condition.refused_s is None:
+            return now_s + _PAUSE_S
+        return condition.refused_s + repeat_s
+
+    def forgo(self, unit: str) -> None:
+        """What its condition said, or will say, is of no use any more."""
+        self._conditions.pop(unit, None)
+        self._ledger.deciding.discard(unit)
+
+    def call(self, unit: str, pattern: str, now_s: float) -> None:
+        """Start what is to know of a request to a unit, unless it still runs for the last one."""
+        name = hook_name(pattern, unit)
+        if name in self._called:
+            return
+        try:
+            self._manager.start(self._manager.unit(name))
+        except BusError as error:
+            self._report.warn.hook_failed(unit, name, f"can't be started: {error}")
+            return
+        self._called[name] = (unit, now_s)
+        self._report.hook_started(unit, name)
+
+    def follow(self, now_s: float, interval_s: float) -> float:
+        """Ask how those ended that were started at a request; when to ask again."""
+        for name, (unit, started_s) in list(self._called.items()):
+            try:
+                state = self._manager.hook_state(self._manager.unit(name))
+            except BusError:
+                state = None  # It is asked again.
+            if state is not None and not state.is_running:
+                del self._called[name]
+                if state.problem is not None:
+                    self._report.warn.hook_failed(unit, name, state.problem)
+            elif now_s >= started_s + _LONGEST_FOLLOWED_S:
+                del self._called[name]
+        return now_s + interval_s if self._called else NEVER
+
+    def _start_condition(self, unit: str, pattern: str, before: Condition | None, now_s: float) -> None:
+        name = hook_name(pattern, unit)
+        condition = self._conditions[unit] = Condition(name, now_s)
+        condition.why = before.why if before is not None else ""
+        self._ledger.deciding.add(unit)
+        try:
+            self._manager.start(self._manager.unit(name))
+        except BusError as error:
+            self._refuse(unit, condition, f"it can't be started: {error}", now_s)
+
+    def _refuse(self, unit: str, condition: Condition, why: str, now_s: float) -> None:
+        self._ledger.deciding.discard(unit)
+        condition.refused_s = now_s
+        if why != condition.why:
+            condition.why = why
+            self._report.warn.condition_refused(unit, condition.name, why)
