@@ -105,9 +105,18 @@ class Manager:
             properties[b"Job"][0],
         )
 
-    def start(self, unit: Unit) -> None:
-        """StartUnit: queue a start, which one that is queued or runs already is merged with."""
-        self._bus.call(MANAGER, b"StartUnit", b"ss", os.fsencode(unit.name), b"replace")
+    def start_hook(self, unit: Unit) -> None:
+        """StartUnit: queue a start, which one that is queued or runs already is merged with.
+
+        Ref first: a unit that has ended is unloaded at once, and with it goes how it ended. `let_go` undoes
+        that, and so does the end of the connection. By its path, which loads it: RefUnit doesn't.
+        """
+        self._bus.call(unit.common, b"Ref", b"")
+        self._start(unit)
+
+    def let_go(self, unit: Unit) -> None:
+        """Unref: how the hook has ended is known."""
+        self._bus.call(unit.common, b"Unref", b"")
 
     def hook_state(self, unit: Unit) -> HookState:
         """How far a unit is that was started, in one answer."""
@@ -117,7 +126,8 @@ class Manager:
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
             properties[b"Job"][0],
-            bool(properties[b"ConditionResult"]),
+            bool(properties[b"ConditionResult"]) or not properties[b"ConditionTimestampMonotonic"],
+            bool(properties[b"ConditionTimestampMonotonic"]),
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
@@ -244,11 +254,14 @@ class Manager:
                 raise
         try:
             # No valid name: a valid one would be a question to polkit first, for a user who isn't root.
-            self.start(self.unit("memory-monitor-rehearsal"))
+            self._start(self.unit("memory-monitor-rehearsal"))
         except BusError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise
         self.hook_state(self.unit("-.slice"))
+
+    def _start(self, unit: Unit) -> None:
+        self._bus.call(MANAGER, b"StartUnit", b"ss", os.fsencode(unit.name), b"replace")
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""

@@ -77,6 +77,8 @@ class HookState:
     """Its start, while that is queued or runs; 0: it is done."""
     is_condition_met: bool
     """Whether its own ConditionXYZ= held: else systemd has skipped the start."""
+    is_known: bool = True
+    """Whether it was started since it was loaded."""
 
     @property
     def is_running(self) -> bool:
@@ -88,6 +90,8 @@ class HookState:
         """Why it hasn't succeeded, once its start is done; None: it has."""
         if self.active_state == "failed":
             return "it failed"
+        if not self.is_known:
+            return "systemd has forgotten how it ended"
         if not self.is_condition_met:
             return "systemd skipped it, for a Condition of its own is not met"
         return None

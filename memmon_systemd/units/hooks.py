@@ -70,6 +70,7 @@ class Hooks:
                 return
             else:
                 problem = "it still runs"
+        self._let_go(condition.name)
         if problem is None:
             condition.is_granted = True
         else:
@@ -96,7 +97,9 @@ class Hooks:
 
     def forgo(self, unit: str) -> None:
         """What its condition said, or will say, is of no use any more."""
-        self._conditions.pop(unit, None)
+        condition = self._conditions.pop(unit, None)
+        if condition is not None and not condition.is_granted and condition.refused_s is None:
+            self._let_go(condition.name)
         self._ledger.deciding.discard(unit)
 
     def call(self, unit: str, pattern: str, now_s: float) -> None:
@@ -105,7 +108,7 @@ class Hooks:
         if name in self._called:
             return
         try:
-            self._manager.start(self._manager.unit(name))
+            self._manager.start_hook(self._manager.unit(name))
         except BusError as error:
             self._report.warn.hook_failed(unit, name, f"can't be started: {error}")
             return
@@ -121,11 +124,19 @@ class Hooks:
                 state = None  # It is asked again.
             if state is not None and not state.is_running:
                 del self._called[name]
+                self._let_go(name)
                 if state.problem is not None:
                     self._report.warn.hook_failed(unit, name, state.problem)
             elif now_s >= started_s + _LONGEST_FOLLOWED_S:
                 del self._called[name]
+                self._let_go(name)
         return now_s + interval_s if self._called else NEVER
+
+    def _let_go(self, name: str) -> None:
+        try:
+            self._manager.let_go(self._manager.unit(name))
+        except BusError:
+            return  # The connection that it was kept by is gone: nothing keeps it any more.
 
     def _start_condition(self, unit: str, pattern: str, before: Condition | None, now_s: float) -> None:
         name = hook_name(pattern, unit)
@@ -133,7 +144,7 @@ class Hooks:
         condition.why = before.why if before is not None else ""
         self._ledger.deciding.add(unit)
         try:
-            self._manager.start(self._manager.unit(name))
+            self._manager.start_hook(self._manager.unit(name))
         except BusError as error:
             self._refuse(unit, condition, f"it can't be started: {error}", now_s)
 

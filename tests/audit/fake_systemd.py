@@ -117,6 +117,8 @@ class FakeSystemd:
             if call.body[0] != "-.slice":
                 return _no_such_unit(call)
             return new_method_return(call, "o", (_UNIT_PATHS + "_2d_2eslice",))
+        if method in ("Ref", "Unref"):
+            return new_method_return(call)
         if method == "StartUnit":
             self.starts.append(call.body[0])
             if call.body[0] not in self.hooks:
@@ -157,6 +159,7 @@ class FakeSystemd:
             "SubState": ("s", "running"),
             "Job": ("(uo)", (0, "/")),
             "ConditionResult": ("b", True),
+            "ConditionTimestampMonotonic": ("t", 1_000_000),
             **dict.fromkeys(("Conflicts", "Requires", "BindsTo", "PartOf"), ("as", [])),
             "InvocationID": ("ay", self._invocation(unit)),
             "MainPID": ("u", main_pid),

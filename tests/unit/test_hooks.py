@@ -51,9 +51,11 @@ def test_a_unit_is_asked_when_its_condition_has_succeeded_and_not_before(start: 
     (held,) = [fields for fields in tree.log.fields if "MEMORY_MONITOR_REASON" in fields]
     assert held["MEMORY_MONITOR_REASON"] == "condition"
     assert tree.log.having(f"held: unreclaimable 110 MiB is above 100 MiB: {LOCK} decides")
+    assert tree.manager.kept == [LOCK]
     tree.manager.hooks[LOCK] = SUCCEEDED
     tree.advance(1)
     assert tree.asked == [START, TERM]
+    assert tree.manager.kept == []
 
 
 def test_a_condition_that_fails_holds_the_unit_and_is_tried_again_after_repeat(start: Start) -> None:
@@ -66,6 +68,7 @@ def test_a_condition_that_fails_holds_the_unit_and_is_tried_again_after_repeat(s
     tree.manager.hooks[LOCK] = SUCCEEDED
     tree.advance(61)
     assert tree.asked == [START, START, START, TERM]
+    assert tree.manager.kept == []
 
 
 def test_a_condition_that_never_ends_is_given_up_after_its_timeout(start: Start) -> None:
@@ -147,6 +150,14 @@ def test_a_unit_that_falls_and_rises_again_needs_a_new_permission(start: Start) 
     use(app, 110 * MIB)
     tree.advance(4)
     assert tree.asked == [START, START, TERM]
+    assert tree.manager.kept == []
+
+
+def test_a_condition_whose_end_systemd_has_forgotten_does_not_permit(start: Start) -> None:
+    tree = over(start, lock=HookState("inactive", "dead", 0, is_condition_met=True, is_known=False))
+    tree.advance(10)
+    assert tree.asked == [START]
+    assert tree.log.having("systemd has forgotten how it ended")
 
 
 def test_without_an_answer_of_systemd_a_unit_with_a_condition_is_held_until_it_answers(start: Start) -> None:
@@ -197,6 +208,8 @@ def test_a_hook_is_started_at_each_request_and_nobody_waits_for_it(start: Start)
     tree.manager.hooks["mail-me@app.service.service"] = SUCCEEDED
     tree.advance(5)
     assert tree.asked == [TERM, MAIL, TERM, TERM, MAIL]
+    tree.advance(2)
+    assert tree.manager.kept == []
 
 
 def test_a_hook_is_started_when_the_budget_is_used_up_once(start: Start) -> None:

@@ -172,6 +172,8 @@ class StandInManager(Manager):
         self.hooks: dict[str, HookState] = {}
         """How far units are that were started; the others have succeeded."""
         self.hook_files: dict[str, Properties] = {}
+        self.kept: list[str] = []
+        """The units that are kept loaded, to see how they end."""
         self.no_such_unit: set[str] = set()
         self.failure: Exception | None = None
         self.asked: list[tuple[float, str]] = []
@@ -294,10 +296,16 @@ class StandInManager(Manager):
             raise self.failure
         return self.hook_files[unit.name]
 
-    def start(self, unit: Unit) -> None:
+    def start_hook(self, unit: Unit) -> None:
         if unit.name in self.no_such_unit:
             raise BusError(errno.ENOENT, f"Unit {unit.name} not found.", was_called=True)
         self._do(f"start {unit.name}")
+        self.kept.append(unit.name)
+
+    def let_go(self, unit: Unit) -> None:
+        if self.failure:
+            raise self.failure
+        self.kept.remove(unit.name)
 
     def hook_state(self, unit: Unit) -> HookState:
         self.questions += 1
