@@ -28,6 +28,9 @@ _WHY_WAITING: Final = {
 }
 """By LoadState."""
 
+_MOST_TARGETS: Final = 320
+"""Where it isn't known how many will come."""
+
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
@@ -85,12 +88,16 @@ class Sources:
         self._context = context
         self.follows_processes = False
         """Whether processes are found by their names: many can come at once."""
+        self.most_targets = _MOST_TARGETS
+        """For so many there are to be records."""
 
     def open(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
         settings, machine = self._settings, self._machine
         meanings = list(Names(settings, machine.manager_if_any, self._context.report).meanings())
         self.follows_processes = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
+        if not self.follows_processes and not any(meaning.is_glob for meaning in meanings):
+            self.most_targets = len(meanings)
         for meaning in meanings:
             if meaning.kind is NameKind.UNIT:
                 self._add_unit(meaning)

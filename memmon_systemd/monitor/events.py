@@ -59,3 +59,7 @@ class Event(Enum):
     OWNER_SKIPPED = Kind("9ce41ec42ef242eda22f9f6f999fa9fe", 4)
     OWNER_UNKNOWN = Kind("e7aecafe3ad94b08abb2e2064dae868e", 4)
     NEAR_UNIT = Kind("79bfa77ad98b44da82d3f06e8730f622", 4)
+    PAUSED = Kind("d0318d508cc047bca3062b63a8a4921a", 5)
+    RESUMED = Kind("3dc6fa5f08b345f49a4d431309923211", 5)
+    STATE_UNWRITTEN = Kind("55086ce1ff014bdeb726d048cd3ccb35", 4)
+    PAUSE_UNREADABLE = Kind("404ac93cd5d54e9b87aa40bb0ad4d3de", 4)

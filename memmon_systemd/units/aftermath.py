@@ -50,8 +50,8 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            is_reload = self._action is Action.RELOAD
-            if entry.is_down or (entry.ended_s is None and not is_reload):
+            may_be_back = entry.is_restored or self._action is Action.RELOAD
+            if entry.is_down or (entry.ended_s is None and not may_be_back):
                 continue
             if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
@@ -64,6 +64,10 @@ class Aftermath:
         except BusError:
             return True  # It is asked again.
         is_active = state.active_state == "active"
+        if entry.is_restored:
+            entry.is_restored = False
+            if state.invocation_id == entry.invocation_id and self._action is not Action.RELOAD:
+                return False  # It hasn't ended yet: that is told.
         if self._action is Action.RELOAD and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()
