@@ -1,0 +1,98 @@
+"""`memmonctl list`: everything that is monitored, the nearest to its threshold first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from memmon_systemd.ctl import words
+from memmon_systemd.ctl.call import Call, Object, as_json
+from memmon_systemd.ctl.json_form import target_form
+from memmon_systemd.ctl.state import States
+from memmon_systemd.ctl.view import Row, problems_of, rows_of
+from memmon_systemd.ctl.words import NOTHING, Column, Terminal
+from memmon_systemd.errors import EXIT_NO_MONITOR, EXIT_OK
+from memmon_systemd.output.standard import write_text
+
+_COLUMNS: Final = (
+    Column("NAME"),
+    Column("STATE"),
+    Column("USED", is_right=True),
+    Column("THRESHOLD", is_right=True, weight=1),
+    Column("SHARE", is_right=True),
+    Column("GROWTH/H", is_right=True, weight=4),
+    Column("LEFT", is_right=True, weight=2),
+    Column("ASKED", is_right=True, weight=3),
+    Column("LAST ASKED", is_right=True, weight=5),
+    Column("MONITOR", weight=6),
+)
+
+
+def run(call: Call) -> int:
+    """Print it; the exit status."""
+    states = call.states()
+    rows = rows_of(states)
+    problems = problems_of(states, rows)
+    if call.is_json:
+        write_text(as_json(_form(states, rows, problems)))
+    else:
+        write_text("\n".join(_lines(states, rows, problems, call.terminal)) + "\n")
+    return EXIT_OK if states.running else EXIT_NO_MONITOR
+
+
+def _form(states: States, rows: Sequence[Row], problems: Sequence[str]) -> Object:
+    return {
+        "monitors": [
+            {
+                "name": state.monitor.name,
+                "pid": state.monitor.pid,
+                "memory_monitor_version": state.monitor.version,
+                "running": state.is_running,
+                "ended": state.monitor.has_ended,
+                "user": state.monitor.is_users,
+                "started_s": state.monitor.started_s,
+                "state_file": state.path,
+            }
+            for state in states.monitors
+        ],
+        "targets": [target_form(row) for row in rows],
+        "problems": list(problems),
+    }
+
+
+def _lines(states: States, rows: Sequence[Row], problems: Sequence[str], terminal: Terminal) -> list[str]:
+    lines = [_summary(states, rows, problems)]
+    if rows:
+        cells = [_cells(row) for row in rows]
+        kinds = ["problem" if row.trouble else row.record.state for row in rows]
+        lines += words.table(_COLUMNS, cells, kinds, terminal)
+    lines += [terminal.colour("problem", f"! {words.safe(problem)}") for problem in problems]
+    return lines
+
+
+def _summary(states: States, rows: Sequence[Row], problems: Sequence[str]) -> str:
+    counts = Counter(row.record.state for row in rows)
+    by_state = ", ".join(f"{count} {state}" for state, count in counts.most_common()) or "nothing to measure"
+    are_units = all(row.record.is_unit for row in rows)
+    noun = "unit" if are_units else "target"
+    monitors = words.plural(len(states.running), "monitor")
+    wrong = f"; {words.plural(len(problems), 'problem')}, see below" if problems else ""
+    return f"{words.plural(len(rows), noun)}, {monitors}: {by_state}{wrong}"
+
+
+def _cells(row: Row) -> list[str]:
+    record = row.record
+    share = NOTHING if row.share is None else f"{row.share * 100:.0f}%"
+    return [
+        words.safe(record.name),
+        words.state(record),
+        "unreadable" if row.trouble else words.size(row.usage_bytes),
+        words.size(record.threshold_bytes if record.metric else None),
+        share,
+        words.growth(row.growth_bytes_per_h),
+        NOTHING if row.left_s is None else words.span(row.left_s),
+        f"{record.requests}x" if record.requests else NOTHING,
+        words.ago(record.last_request_s),
+        words.safe(row.monitor),
+    ]
