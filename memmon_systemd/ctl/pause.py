@@ -1,7 +1,7 @@
-"""`memmonctl pause` and `memmonctl resume`: nothing is asked of a target for a while.
+"""`memmonctl pause` and `memmonctl resume`: a target is monitored, but not asked, for a while.
 
-What is wanted is written beside the state file of each monitor that it concerns. The monitor is woken by that,
-and what it has understood shows in its state file.
+What is wanted is written beside the state file of each monitor that it concerns. That wakes the monitor, and
+what it has understood shows in its state file.
 """
 
 from __future__ import annotations
