@@ -75,7 +75,9 @@ class StateFile:
 
     def take_over(self, records: Iterable[Record]) -> None:
         """Keep what a monitor of the same name knew of units: where not all fits, of those asked last."""
-        known = [record for record in records if _is_worth_keeping(record)]
+        known = [
+            one for one in records if _is_worth_keeping(one) or (one.is_unit and one.begun_s is not None)
+        ]
         known.sort(key=lambda record: record.last_request_s or 0.0, reverse=True)
         for record in reversed(known[: len(self._free)]):
             # As it is: which invocation was asked what is what matters.

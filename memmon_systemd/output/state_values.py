@@ -8,7 +8,7 @@ from typing import Final
 from memmon_systemd.output.record import MOST_TIMES, MonitorRecord, Record
 
 HEAD: Final = struct.Struct("=II??Q16sdI128s32s")
-TARGET: Final = struct.Struct(f"=?I12s12s512s14s?Qqddi8s?16sdQddI?QQdQdIdI256s{MOST_TIMES}d")
+TARGET: Final = struct.Struct(f"=?I12s12s512s14s?Qqddi8s?17pdQddI?QQdQdIdI256s{MOST_TIMES}d")
 _NAME_BYTES: Final = 256
 _CGROUP_BYTES: Final = 512
 _MONITOR_BYTES: Final = 128
@@ -119,7 +119,7 @@ def get_target(values: bytes) -> Record:
         signal_number=take(),
         action=_text(take()),
         dry_run=take(),
-        invocation_id=_id(take()),
+        invocation_id=take(),
         begun_s=_get_s(take()),
         begun_bytes=take(),
         first_asked_s=_get_s(take()),
@@ -143,10 +143,6 @@ def _bytes(name: str, room_bytes: int) -> bytes:
 
 def _text(field: bytes) -> str:
     return field.rstrip(b"\0").decode(errors="surrogateescape")
-
-
-def _id(field: bytes) -> bytes:
-    return field if any(field) else b""
 
 
 def _put_s(time_s: float | None) -> float:
