@@ -51,11 +51,14 @@ def judge(case: Case) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
-def check(settings: Settings, machine: Machine, report: Report) -> int:
-    """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
+def check(settings: Settings, machine: Machine, report: Report, but_for: int | None = None) -> int:
+    """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none.
+
+    `but_for` is the PID of the monitor that has these settings already, if there is one.
+    """
     try:
         meanings = list(Names(settings, machine.manager_if_any, report).meanings())
-        checker = _Checker(settings, machine, report)
+        checker = _Checker(settings, machine, report, but_for)
         resolved = [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
@@ -81,12 +84,12 @@ def exit_status(resolved: Sequence[Resolved]) -> int:
 class _Checker:
     """Reads what a name means, and judges it."""
 
-    def __init__(self, settings: Settings, machine: Machine, report: Report) -> None:
+    def __init__(self, settings: Settings, machine: Machine, report: Report, but_for: int | None) -> None:
         self.facts = read_machine()
         self._settings = settings
         self._machine = machine
         self._report = report
-        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user)
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, but_for)
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name matches, and what is to be said of it."""

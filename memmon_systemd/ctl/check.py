@@ -6,13 +6,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memmon_systemd.app import run as run_monitor
+from memmon_systemd.app import open_sink
+from memmon_systemd.check import command as checks
 from memmon_systemd.check.read_monitors import settings_of
 from memmon_systemd.ctl.call import Call, CallError, targets_of
 from memmon_systemd.ctl.state import MonitorState, States
 from memmon_systemd.errors import EXIT_OK
 from memmon_systemd.linux import command_line
+from memmon_systemd.monitor.log import Log
+from memmon_systemd.monitor.report import Report
 from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.sources import Machine
 
 _LONGEST_BYTES = 65536
 
@@ -32,7 +36,9 @@ def run(call: Call, names: Sequence[str]) -> int:
             until_stopped=False,
             verbosity=0,
         )
-        status = max(status, run_monitor(asked, dict(call.environ)))
+        report = Report(Log(open_sink(call.environ), is_quiet=False))
+        machine = Machine(asked, call.environ)
+        status = max(status, checks.check(asked, machine, report, state.monitor.pid))
     return status
 
 

@@ -150,6 +150,7 @@ def test_a_user_sees_and_pauses_an_own_monitor(tmp_path: Path) -> None:
 def test_check_has_the_settings_of_the_monitor(seen: Monitored) -> None:
     done = memmonctl("check", seen.unit)
     assert "threshold  30 MiB (unreclaimable)" in done.stdout, done.stdout + done.stderr
+    assert "already-monitored" not in done.stdout
 
 
 def test_each_instance_has_a_directory_of_its_own() -> None:
