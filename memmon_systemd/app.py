@@ -137,7 +137,9 @@ def _open_state(state: OwnState, settings: Settings, sources: Sources, context: 
     from memmon_systemd.linux.libc import Libc
     from memmon_systemd.pause_watch import PauseWatch
 
-    return [PauseWatch(state.pause_path, Libc(), context, settings.target.interval_s)]
+    # Behind the units, whose inotify events it shares.
+    shared = sources.slice_watch
+    return [PauseWatch(state.pause_path, Libc(), context, settings.target.interval_s, shared)]
 
 
 def _once(monitor: Monitor) -> int:

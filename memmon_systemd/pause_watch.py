@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from memmon_systemd.linux.libc import IN_CLOSE_WRITE, IN_DELETE, IN_MOVED_TO, Libc
 from memmon_systemd.monitor.episode import Episode
@@ -21,21 +22,38 @@ _DAY_S = 86400.0
 _RESUMED = "resumed"
 
 
+class SharedInotify(Protocol):
+    """Whoever reads the events of an inotify descriptor: a user has 128 (fs.inotify.max_user_instances)."""
+
+    descriptor: int
+    on_other: Callable[[], None] | None
+    """Told when an event is for somebody else."""
+
+
 class PauseWatch(Source):
     """A source of no targets, which has its turn when the file of pauses was written, or one of them ends."""
 
-    def __init__(self, path: str, libc: Libc | None, context: Context, interval_s: float) -> None:
+    def __init__(
+        self,
+        path: str,
+        libc: Libc | None,
+        context: Context,
+        interval_s: float,
+        shared: SharedInotify | None = None,
+    ) -> None:
         """Watch the directory of `path`; without inotify, read the file once in an interval."""
         super().__init__()
+        self._shared = shared
+        self._is_told = False
         self._path = path
         self._context = context
         self._wanted: Sequence[Pause] = ()
         self._trouble: str | None = None
         self._look_again_s = math.inf
-        self._inotify = NO_DESCRIPTOR if libc is None else self._watch(libc)
-        if self._inotify == NO_DESCRIPTOR:
+        self._inotify = NO_DESCRIPTOR
+        if libc is None or not self._watch(libc):
             self._look_again_s = interval_s
-        else:
+        elif self._inotify != NO_DESCRIPTOR:
             context.poller.watch(self._inotify, self)
 
     def wake(self, now_s: float) -> None:
@@ -67,19 +85,30 @@ class PauseWatch(Source):
         self._change((), now_s)
         self._read()
 
-    def _watch(self, libc: Libc) -> int:
+    def _watch(self, libc: Libc) -> bool:
+        """Have inotify tell of the directory; False where it has no watch or descriptor left."""
+        shared = self._shared
+        is_shared = shared is not None and shared.descriptor != NO_DESCRIPTOR
         descriptor = NO_DESCRIPTOR
         try:
-            descriptor = libc.inotify()
+            descriptor = shared.descriptor if shared is not None and is_shared else libc.inotify()
             libc.watch(descriptor, os.path.dirname(self._path), IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO)
-        except OSError:  # Out of descriptors, instances or watches: then it is read at each interval.
-            if descriptor != NO_DESCRIPTOR:
+        except OSError:
+            if descriptor != NO_DESCRIPTOR and not is_shared:
                 os.close(descriptor)
-            return NO_DESCRIPTOR
-        return descriptor
+            return False
+        if shared is not None and is_shared:
+            shared.on_other = self._tell
+        else:
+            self._inotify = descriptor
+        return True
+
+    def _tell(self) -> None:
+        self._is_told = True
+        self.due_s = 0.0
 
     def _has_news(self) -> bool:
-        has_news = False
+        has_news, self._is_told = self._is_told, False
         while self._inotify != NO_DESCRIPTOR:
             try:
                 os.read(self._inotify, _READ_BYTES)

@@ -19,6 +19,7 @@ from memmon_systemd.settings import Action, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
+    from memmon_systemd.units.slice_watch import SliceWatch
     from memmon_systemd.units.watch import UnitWatch
 
 _WHY_WAITING: Final = {
@@ -88,6 +89,8 @@ class Sources:
         self._context = context
         self.follows_processes = False
         """Whether processes are found by their names: many can come at once."""
+        self.slice_watch: SliceWatch | None = None
+        """What reads inotify events already, where units are monitored."""
         self.most_targets = _MOST_TARGETS
         """For so many there are to be records."""
 
@@ -127,6 +130,8 @@ class Sources:
 
         systemd, asked = self._machine.connect(), self._settings.target
         ledger = Ledger()
+        root = systemd.hierarchy.root
+        self.slice_watch = SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), root)
         unit_context = UnitContext(
             systemd.manager,
             systemd.hierarchy,
@@ -139,7 +144,7 @@ class Sources:
         return UnitWatch(
             unit_context,
             asked,
-            SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
+            self.slice_watch,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
         )

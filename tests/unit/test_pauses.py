@@ -20,11 +20,11 @@ TERM = "kill app.service main 15"
 class Paused:
     """A monitor of app.service, and what is written beside its state file."""
 
-    def __init__(self, tree: Tree, path: Path, libc: Libc | None) -> None:
+    def __init__(self, tree: Tree, path: Path, libc: Libc | None, *, shares: bool = True) -> None:
         self.tree = tree
         self.path = path
-        self.watch = PauseWatch(str(path), libc, tree.context, 2.0)
-        tree.monitor = tree.monitor_of([self.watch, tree.units])
+        self.watch = PauseWatch(str(path), libc, tree.context, 2.0, tree.watch if shares else None)
+        tree.monitor = tree.monitor_of([tree.units, self.watch])
         self.app = tree.make("app.service", 90)
         tree.advance(2)
 
@@ -39,11 +39,12 @@ class Paused:
 Start = Callable[..., Tree]
 
 
-@pytest.fixture(params=["inotify", "without inotify"])
+@pytest.fixture(params=["inotify", "inotify of its own", "without inotify"])
 def paused(start: Start, tmp_path: Path, request: pytest.FixtureRequest) -> Paused:
     (tmp_path / "run").mkdir()
-    libc = Libc() if request.param == "inotify" else None
-    return Paused(start("-m 100 app.service"), tmp_path / "run" / "a.pause", libc)
+    libc = None if request.param == "without inotify" else Libc()
+    shares = request.param == "inotify"
+    return Paused(start("-m 100 app.service"), tmp_path / "run" / "a.pause", libc, shares=shares)
 
 
 def test_a_paused_unit_is_held_and_asked_when_the_pause_ends_but_not_before_that_is_said(
