@@ -15,7 +15,8 @@ SUFFIX: Final = ".pause"
 _HEAD: Final = "# memory-monitor: paused until (seconds of the monotonic clock), name or glob"
 _LARGEST_BYTES: Final = 65536
 _MODE: Final = 0o644
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+"""Made anew: in another user's directory, root must write to no file that this user has put there."""
 
 
 def read(path: str) -> dict[str, float]:
@@ -65,6 +66,8 @@ def write(path: str, pauses: Mapping[str, float], suffix: str) -> None:
             os.unlink(path)
         return
     unfinished = f"{path}.{suffix}"
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
     descriptor = os.open(unfinished, _WRITE, _MODE)
     try:
         os.fchmod(descriptor, _MODE)

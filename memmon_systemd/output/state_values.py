@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from memmon_systemd.formatting import one_line
 from memmon_systemd.output.record import MOST_TIMES, MonitorRecord, Record
 
 HEAD: Final = struct.Struct("=II??Q16sdI128s32s")
@@ -44,7 +45,7 @@ def get_monitor(values: bytes) -> MonitorRecord:
     )
     return MonitorRecord(
         name=_text(name),
-        version=_text(version),
+        version=_word(version),
         pid=pid,
         start_ticks=ticks,
         boot_id=boot_id,
@@ -107,17 +108,17 @@ def get_target(values: bytes) -> Record:
         name=_text(name),
         is_unit=take(),
         pid=take(),
-        state=_text(take()),
-        hold=_text(take()) or None,
+        state=_word(take()),
+        hold=_word(take()) or None,
         cgroup=_text(take()),
-        metric=_text(take()) or None,
+        metric=_word(take()) or None,
         swap=take(),
         threshold_bytes=take(),
         hard_bytes=None if (hard := take()) == _NO_SIZE else hard,
         interval_s=take(),
         for_s=take(),
         signal_number=take(),
-        action=_text(take()),
+        action=_word(take()),
         dry_run=take(),
         invocation_id=take(),
         begun_s=_get_s(take()),
@@ -143,6 +144,11 @@ def _bytes(name: str, room_bytes: int) -> bytes:
 
 def _text(field: bytes) -> str:
     return field.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def _word(field: bytes) -> str:
+    """A word that is shown as it is: another user's file could hold what steers a terminal."""
+    return one_line(_text(field))
 
 
 def _put_s(time_s: float | None) -> float:

@@ -164,6 +164,15 @@ def test_a_line_that_means_nothing_is_refused(text: str) -> None:
         pause_file.parse(text)
 
 
+def test_root_writes_to_no_file_that_another_user_has_put_there(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    os.link(precious, tmp_path / "a.pause.1")
+    pause_file.write(str(tmp_path / "a.pause"), {"x": 5.0}, "1")
+    assert precious.read_text() == "kept"
+    assert pause_file.read(str(tmp_path / "a.pause")) == {"x": 5.0}
+
+
 def test_names_of_any_letters_come_through(tmp_path: Path) -> None:
     path = tmp_path / "a.pause"
     wanted = {"a b[12]": 5.0, "dir\\x2dname.service": math.inf, os.fsdecode(b"\xff"): 7.25}

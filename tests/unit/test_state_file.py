@@ -89,6 +89,13 @@ def test_what_is_too_long_is_cut_where_that_is_harmless() -> None:
     assert found.budget_times_s == times[-MOST_TIMES:]
 
 
+def test_words_of_a_forged_file_can_not_steer_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.state"
+    make(path).keep(replace(FULL, state="\x1b[2J", hold="\x07", metric="\x9b1m", action="\r"))
+    (record,) = state_file.records_in(path.read_bytes())[1]
+    assert (record.state + str(record.hold) + str(record.metric) + record.action).isprintable()
+
+
 def torn_cells() -> Iterator[tuple[int, bytes, bytes, bytes]]:
     """What a reader can see of a cell while one record takes the place of another, cut at each byte."""
     old, new = (replace(FULL, requests=number, begun_bytes=number * 7) for number in (1, 0x0102030405060708))
