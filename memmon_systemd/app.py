@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from memmon_systemd import __version__
 from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_HUNG_UP, EXIT_NOT_FOUND, EXIT_OK
+from memmon_systemd.machine import Machine
 from memmon_systemd.monitor.keeper import NothingKept
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
@@ -24,7 +25,7 @@ from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import WARNING, Sink
 from memmon_systemd.output.stream import StreamSink
 from memmon_systemd.settings import Action, Settings
-from memmon_systemd.sources import Machine, Sources
+from memmon_systemd.sources import Sources
 
 if TYPE_CHECKING:
     from memmon_systemd.keeping import OwnState
@@ -51,6 +52,10 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
 
     UsageError and StartError where it can't start.
     """
+    if settings.check_config is not None:
+        from memmon_systemd.check.config_command import check_config
+
+        return check_config(settings.check_config)
     notifier = Notifier.from_environment(environ)
     sink = open_sink(environ)
     verbosity = settings.verbosity
@@ -77,8 +82,11 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         return _once(monitor)
     monitor.refresh_all()
     sources.warn_of_what_stays_down()
+    sources.warn_of_missing_rights(environ)
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)
+    if settings.configured and not os.isatty(0):
+        signal.signal(signal.SIGHUP, lambda *_: sources.reload())
     reserve = _lock(settings, monitor, sources, context, sink)
     notifier.ready()
     monitor.run()
@@ -167,7 +175,7 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
         monitor.look_around()
         context.poller.wait(0.0, time.monotonic)
 
-    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.follows_processes)
+    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.has_crowds)
     for problem in problems:
         context.report.warn.not_locked(problem)
     return reserve

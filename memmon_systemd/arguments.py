@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import fields
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
-from memmon_systemd.argument_rules import check_modes, check_moments, check_split_values
+from memmon_systemd.argument_rules import check_modes, check_moments, check_required, check_split_values
 from memmon_systemd.errors import UsageError
-from memmon_systemd.options import add_options, as_argument
-from memmon_systemd.settings import Settings, TargetSettings
+from memmon_systemd.options import OPTIONS
+from memmon_systemd.settings import UNSET, Settings, TargetSettings
+
+T = TypeVar("T")
 
 _DESCRIPTION = "Signals a systemd unit, or processes, when they use more memory than a threshold."
+_USAGE = """\
+memory-monitor -m SIZE [OPTIONS] NAME...
+       memory-monitor --configured [OPTIONS]
+       memory-monitor --check [-m SIZE] [OPTIONS] NAME...
+       memory-monitor --check-config FILE"""
 _EPILOG = """\
 NAME is a unit (myapp.service, or myapp if a unit of that name is loaded), a glob of units
 ("worker@*.service"), or a process-name prefix. If the guess is wrong, use --as.
@@ -29,11 +36,16 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
     given = vars(_parser().parse_args(arguments))
-    check_split_values(arguments)
     verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
     names = tuple(given.pop("names"))
     of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
+    is_without = of_target["threshold"] is None
+    if is_without:
+        of_target["threshold"] = UNSET.threshold
     wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
+    check_required(wanted, is_without_threshold=is_without)
+    check_split_values(arguments)
+    wanted = replace(wanted, is_configured=is_without and wanted.check)
     check_modes(wanted)
     check_moments(wanted.target)
     return wanted
@@ -60,6 +72,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="memory-monitor",
+        usage=_USAGE,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         add_help=False,
@@ -68,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-h", "--help", action=_Tell, nargs=0, dest=argparse.SUPPRESS, help="print this help and exit")
-    add("names", nargs="+", metavar="NAME", type=as_argument(parsing.parse_name), help="what to monitor")
-    add_options(add)
+    add("names", nargs="*", metavar="NAME", type=_as_argument(parsing.parse_name), help="what to monitor")
+    _add_options(parser)
     version = f"memory-monitor {__version__}\n"
     add(
         "--version",
@@ -80,6 +93,43 @@ def _parser() -> argparse.ArgumentParser:
         help="print the version and exit",
     )
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    for option in OPTIONS:
+        if not option.flags:
+            continue
+        if option.metavar is None:
+            add(
+                *option.flags,
+                dest=option.field,
+                action="store_const",
+                const=option.constant,
+                default=option.default,
+                help=option.help,
+            )
+        else:
+            add(
+                *option.flags,
+                dest=option.field,
+                metavar=option.metavar,
+                type=_as_argument(option.parse),
+                default=option.default,
+                help=option.help,
+            )
+
+
+def _as_argument(parse_value: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser of values for argparse, which puts the option's name before the message."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse_value(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error}; see memory-monitor --help", EXIT_USAGE)
     if isinstance(settings, str):
         return _tell(settings)
-    if settings.check or settings.once:
+    if settings.is_report or settings.once:
         _die_of_signals()
     try:
         # Imported here: what these take is what the parser has given back.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.settings import Action, Metric, NameKind, Settings
+from memmon_systemd.settings import PROCESS_METRICS, Action, Metric, NameKind, Settings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
@@ -20,7 +20,6 @@ _GLOB: Final = re.compile(r"[*?\[]")
 _OTHER_SUFFIXES: Final = (".automount", ".device", ".path", ".target", ".timer")
 _UNIT_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")
 """What systemd.unit(5) allows, and what a glob adds."""
-_PROCESS_METRICS: Final = (Metric.RSS, Metric.PSS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +137,12 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
                 raise UsageError(
                     f"{option}: '{meaning.name}' is a process and only units have that: name a unit"
                 )
-        if asked.metric is not None and asked.metric not in _PROCESS_METRICS:
+        if asked.metric is not None and asked.metric not in PROCESS_METRICS:
             raise UsageError(f"--metric {asked.metric.value}: '{meaning.name}' is a process: use rss or pss")
         if sys.platform != "linux" and (asked.swap or asked.metric is Metric.PSS):
             option = "--swap" if asked.swap else "--metric pss"
             raise UsageError(f"{option}: {sys.platform} doesn't count that for a process: use --metric rss")
-    elif asked.metric in _PROCESS_METRICS:
+    elif asked.metric in PROCESS_METRICS:
         raise UsageError(
             f"--metric {asked.metric.value}: '{meaning.name}' means units:"
             " use unreclaimable, current, working-set or anon"

@@ -1,205 +1,265 @@
-"""The options, one by one: their values, defaults and help; forgotten once they are parsed."""
+"""All that can be set, in one table: by an option of the command, by a key of a unit's section, or by both.
+
+argparse's options and --help are made of it, and the section is read by it; tests compare it with the manual
+pages and the completions.
+"""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 from memmon_systemd import parsing
 from memmon_systemd.errors import UsageError
 from memmon_systemd.settings import Action, KillWhom, Metric, NameKind
 
-T = TypeVar("T")
-_Add = Callable[..., argparse.Action]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What sets one field of the settings."""
+
+    field: str
+    """Of TargetSettings or Settings, or what `arguments` makes one of."""
+    flags: tuple[str, ...] = ()
+    """On the command line; none where only a unit's section has it."""
+    key: str | None = None
+    """In a unit's section; None where only the command has it."""
+    metavar: str | None = None
+    """What --help shows for the value; None where the option takes none, and the key a boolean."""
+    parse: Callable[[str], object] = parsing.parse_boolean
+    """From what a user writes to the value of the field; UsageError."""
+    default: object = None
+    is_required: bool = False
+    """Whether there is no default: a unit's section without the key doesn't count."""
+    constant: object = True
+    """The value of the field where an option is given that takes none."""
+    choices: tuple[str, ...] = ()
+    """All values, where they are words."""
+    help: str = ""
+    """%% is a percent sign, as in argparse."""
 
 
-def add_options(add: _Add) -> None:
-    """Add them all but --help and --version, in the order of --help."""
-    _add_what_is_measured(add)
-    _add_when_it_asks(add)
-    _add_how_it_asks(add)
-    _add_modes(add)
+def _one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
+    def convert(text: str) -> StrEnum:
+        try:
+            return choices(text)
+        except ValueError:
+            raise UsageError(f"{parsing.quoted(text)} is not one of {', '.join(choices)}") from None
+
+    return convert
 
 
-def _add_what_is_measured(add: _Add) -> None:
-    add(
-        "-m",
-        "--max-memory",
-        dest="threshold",
+_MEASURED: Final = (
+    Option(
+        field="threshold",
+        flags=("-m", "--max-memory"),
+        key="Threshold",
         metavar="SIZE",
-        required=True,
-        type=as_argument(parsing.parse_threshold),
-        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%)",
-    )
-    add(
-        "-i",
-        "--interval",
-        dest="interval_s",
+        parse=parsing.parse_threshold,
+        is_required=True,
+        help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
+        " default: none; required without --configured, and with --check that of NAME's own monitor",
+    ),
+    Option(
+        field="interval_s",
+        flags=("-i", "--interval"),
+        key="Interval",
         metavar="TIME",
+        parse=parsing.parse_interval,
         default=2.0,
-        type=as_argument(parsing.parse_interval),
         help="polling interval: seconds, or a time span (500ms, 1min); default 2",
-    )
-    add(
-        "-s",
-        "--signal",
-        dest="signal_number",
+    ),
+    Option(
+        field="signal_number",
+        flags=("-s", "--signal"),
+        key="Signal",
         metavar="SIGNAL",
-        type=as_argument(parsing.parse_signal_or_auto),
+        parse=parsing.parse_signal_or_auto,
         help="SIGTERM, USR1, 15, SIGRTMIN+3, or the one that systemd would restart the unit with and SIGTERM"
         " for a process; default: auto",
-    )
-    add(
-        "--metric",
+    ),
+    Option(
+        field="metric",
+        flags=("--metric",),
+        key="Metric",
         metavar="M",
-        type=_one_of(Metric),
+        parse=_one_of(Metric),
+        choices=tuple(Metric),
         help="units: unreclaimable (default), current, working-set, anon; processes: rss (default), pss",
-    )
-    add("--swap", action="store_true", help="count swap too")
-    add(
-        "--growth",
-        dest="growth_bytes_per_s",
+    ),
+    Option(field="swap", flags=("--swap",), key="Swap", default=False, help="count swap too"),
+    Option(
+        field="growth_bytes_per_s",
+        flags=("--growth",),
+        key="Growth",
         metavar="RATE",
-        type=as_argument(parsing.parse_rate),
+        parse=parsing.parse_rate,
         help="the fastest growth to catch within 50 ms, per second (1G); default: threshold / interval",
-    )
+    ),
+)
 
-
-def _add_when_it_asks(add: _Add) -> None:
-    add(
-        "--for",
-        dest="for_s",
+_WHEN: Final = (
+    Option(
+        field="for_s",
+        flags=("--for",),
+        key="For",
         metavar="TIME",
+        parse=parsing.parse_time,
         default=0.0,
-        type=as_argument(parsing.parse_time),
         help="how long it must stay above the threshold before it is signalled; default 0",
-    )
-    add(
-        "--hard",
-        dest="hard_threshold",
+    ),
+    Option(
+        field="hard_threshold",
+        flags=("--hard",),
+        key="HardThreshold",
         metavar="SIZE",
-        type=as_argument(parsing.parse_threshold),
+        parse=parsing.parse_threshold,
         help="a second threshold, above which --for, --min-age and --at-most don't hold; default: none",
-    )
-    add(
-        "--min-age",
-        dest="min_age_s",
+    ),
+    Option(
+        field="min_age_s",
+        flags=("--min-age",),
+        key="MinAge",
         metavar="TIME",
+        parse=parsing.parse_time,
         default=0.0,
-        type=as_argument(parsing.parse_time),
         help="the age from which an invocation, or a process, is asked; default 0",
-    )
-    add(
-        "--budget",
+    ),
+    Option(
+        field="budget",
+        flags=("--budget",),
+        key="Budget",
         metavar="N/TIME",
-        type=as_argument(parsing.parse_budget),
+        parse=parsing.parse_budget,
         help="how many invocations of a unit are asked at most within a time; default: 10/1h, or infinity for"
         " processes",
-    )
-    add(
-        "--at-most",
+    ),
+    Option(
+        field="at_most",
+        flags=("--at-most",),
+        key="AtMost",
         metavar="N",
-        type=as_argument(parsing.parse_count),
+        parse=parsing.parse_count,
         help="how many units of a NAME or template may be down at a time; default: no bound",
-    )
-    add(
-        "--repeat",
-        dest="repeat_s",
+    ),
+    Option(
+        field="repeat_s",
+        flags=("--repeat",),
+        key="Repeat",
         metavar="TIME",
-        type=as_argument(parsing.parse_repeat),
+        parse=parsing.parse_repeat,
         help="while it stays above the threshold, ask again this often, or never (infinity); default:"
         " TimeoutStopSec of the unit, or the interval for a process",
-    )
+    ),
+)
 
-
-def _add_how_it_asks(add: _Add) -> None:
-    add(
-        "--then-restart",
-        dest="then_restart_s",
+_HOW: Final = (
+    Option(
+        field="then_restart_s",
+        flags=("--then-restart",),
+        key="ThenRestart",
         metavar="TIME",
-        type=as_argument(parsing.parse_interval),
+        parse=parsing.parse_interval,
         help="have systemd restart a unit that still runs this long after the first request; default: off",
-    )
-    add(
-        "--kill-whom",
+    ),
+    Option(
+        field="kill_whom",
+        flags=("--kill-whom",),
+        key="KillWhom",
         metavar="W",
-        type=_one_of(KillWhom),
+        parse=_one_of(KillWhom),
+        choices=tuple(KillWhom),
         help="which processes: main, control or all, as in systemctl kill; default: main, or all if the unit"
         " never had a main process",
-    )
-    add(
-        "--restart",
-        dest="action",
-        action="store_const",
-        const=Action.RESTART,
+    ),
+    Option(
+        field="action",
+        key="Action",
+        metavar="A",
+        parse=_one_of(Action),
+        default=Action.SIGNAL,
+        choices=tuple(Action),
+    ),
+    Option(
+        field="action",
+        flags=("--restart",),
+        constant=Action.RESTART,
         default=Action.SIGNAL,
         help="ask systemd to restart the unit instead of signalling it",
-    )
-    add(
-        "--reload",
-        dest="action",
-        action="store_const",
-        const=Action.RELOAD,
+    ),
+    Option(
+        field="action",
+        flags=("--reload",),
+        constant=Action.RELOAD,
+        default=Action.SIGNAL,
         help="ask systemd to reload the unit instead of signalling it",
-    )
+    ),
+)
 
-
-def _add_modes(add: _Add) -> None:
-    add("--user", action="store_true", help="the user's service manager instead of the system's")
-    add(
-        "--as",
-        dest="name_kind",
+_MODES: Final = (
+    Option(
+        field="configured",
+        flags=("--configured",),
+        default=False,
+        help="monitor every unit with a section [X-MemoryMonitor] in its files instead of a NAME; options are"
+        " defaults for what a section doesn't set",
+    ),
+    Option(
+        field="user",
+        flags=("--user",),
+        default=False,
+        help="the user's service manager instead of the system's",
+    ),
+    Option(
+        field="name_kind",
+        flags=("--as",),
         metavar="KIND",
+        parse=_one_of(NameKind),
         default=NameKind.AUTO,
-        type=_one_of(NameKind),
+        choices=tuple(NameKind),
         help="what NAME is: auto (default), unit, process, or owner (the units that own such processes)",
-    )
-    add(
-        "-n",
-        "--dry-run",
-        action="store_true",
+    ),
+    Option(
+        field="dry_run",
+        flags=("-n", "--dry-run"),
+        key="DryRun",
+        default=False,
         help="log what would be done, but do nothing",
-    )
-    add(
-        "--once",
-        action="store_true",
+    ),
+    Option(
+        field="once",
+        flags=("--once",),
+        default=False,
         help="poll once, signal what is above the threshold, exit: 0 not above, 3 above, 4 not found",
-    )
-    add(
-        "--until-stopped",
-        action="store_true",
+    ),
+    Option(
+        field="until_stopped",
+        flags=("--until-stopped",),
+        default=False,
         help="exit with status 0 when the unit was running and has stopped for good",
-    )
-    add(
-        "--check",
-        action="store_true",
+    ),
+    Option(
+        field="check",
+        flags=("--check",),
+        default=False,
         help="check the target and these options, report problems, exit: 0 none, 3 errors or warnings, 4 not"
         " found; change nothing",
-    )
-    add("--json", action="store_true", help="with --check: the report as JSON")
-    add("-v", "--verbose", action="store_true", help="log every reading")
-    add("-q", "--quiet", action="store_true", help="log only requests and errors")
+    ),
+    Option(
+        field="check_config",
+        flags=("--check-config",),
+        metavar="FILE",
+        parse=str,
+        help="check a settings file of memory-monitor@.service, exit: 0 it can be used, 2 it can't; default:"
+        " none",
+    ),
+    Option(field="json", flags=("--json",), default=False, help="with --check: the report as JSON"),
+    Option(field="verbose", flags=("-v", "--verbose"), default=False, help="log every reading"),
+    Option(field="quiet", flags=("-q", "--quiet"), default=False, help="log only requests and errors"),
+)
 
-
-def as_argument(parse_value: Callable[[str], T]) -> Callable[[str], T]:
-    """A parser of values for argparse, which puts the option's name before the message."""
-
-    def convert(text: str) -> T:
-        try:
-            return parse_value(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert
-
-
-def _one_of(choices: type[T]) -> Callable[[str], T]:
-    def convert(text: str) -> T:
-        try:
-            return choices(text)  # type: ignore[call-arg]  # every enum here is made from its value
-        except ValueError:
-            works = ", ".join(choice.value for choice in choices)  # type: ignore[attr-defined]
-            raise argparse.ArgumentTypeError(f"'{text}' is not one of {works}") from None
-
-    return convert
+OPTIONS: Final = (*_MEASURED, *_WHEN, *_HOW, *_MODES)
+"""In the order of --help."""
+KEYS: Final = {option.key: option for option in OPTIONS if option.key is not None}

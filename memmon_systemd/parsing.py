@@ -48,7 +48,8 @@ _SIGNAL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
 _REALTIME_SIGNAL = re.compile(r"SIGRT(?:MIN(?:\+(\d{1,3}))?|MAX(?:-(\d{1,3}))?)", re.ASCII)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A value for a message, in quotes and on one line, cut where it is long."""
     cut = text if len(text) <= _TOO_LONG_TO_QUOTE else text[:_TOO_LONG_TO_QUOTE] + "..."
     return f"'{one_line(cut)}'"
 
@@ -63,12 +64,12 @@ def _parse_bytes(text: str, number: str, kind: str, what_works: str) -> int:
     match = _SIZE.fullmatch(number)
     unit = _BYTES.get(match[3].lower()) if match else None
     if match is None or unit is None:
-        raise UsageError(f"{_quoted(text)} is not a {kind}: use {what_works}")
+        raise UsageError(f"{quoted(text)} is not a {kind}: use {what_works}")
     size_bytes = _scaled(match[1], match[2], unit)
     if size_bytes == 0:
-        raise UsageError(f"{_quoted(text)} is not a {kind} above zero: use {what_works}")
+        raise UsageError(f"{quoted(text)} is not a {kind} above zero: use {what_works}")
     if size_bytes >= _TOO_MANY_BYTES:
-        raise UsageError(f"{_quoted(text)} is too large: use less than {_TOO_MANY_BYTES >> 40}T")
+        raise UsageError(f"{quoted(text)} is too large: use less than {_TOO_MANY_BYTES >> 40}T")
     return size_bytes
 
 
@@ -92,11 +93,11 @@ def parse_threshold(text: str) -> Threshold:
     if match is None:
         size_bytes = parse_size(text, "MiB (500), a suffix (1.5G, 512MiB) or a share of the limit (80%)")
         if size_bytes < LOWEST_THRESHOLD_BYTES:
-            raise UsageError(f"{_quoted(text)} is less than 1 MiB: use {_what_was_meant(text)}")
+            raise UsageError(f"{quoted(text)} is less than 1 MiB: use {_what_was_meant(text)}")
         return Size(size_bytes)
     percent = float(f"{match[1]}.{match[2] or 0}")
     if not 0 < percent <= 100:
-        raise UsageError(f"{_quoted(text)} is not a usable share: use more than 0% and at most 100%")
+        raise UsageError(f"{quoted(text)} is not a usable share: use more than 0% and at most 100%")
     return Share(percent)
 
 
@@ -122,14 +123,14 @@ def parse_time(text: str, *, least_s: float = 0.0) -> float:
         if match is None or unit_ns is None:
             what = "never ends" if text.strip().lower() == "infinity" else "is not a time"
             works = "seconds (2.5) or a time span (500ms, 1min 30s)"
-            raise UsageError(f"{_quoted(text)} {what}: use {works}")
+            raise UsageError(f"{quoted(text)} {what}: use {works}")
         total_ns += _scaled(match[1], match[2], unit_ns)
         position = match.end()
     if total_ns > LONGEST_TIME_S * 1_000_000_000:
-        raise UsageError(f"{_quoted(text)} is too long: use at most 1y")
+        raise UsageError(f"{quoted(text)} is too long: use at most 1y")
     if total_ns < least_s * 1_000_000_000:
         least = format_seconds(least_s).replace(" ", "")
-        raise UsageError(f"{_quoted(text)} is too short: use at least {least}")
+        raise UsageError(f"{quoted(text)} is too short: use at least {least}")
     return total_ns / 1_000_000_000
 
 
@@ -150,20 +151,30 @@ def parse_budget(text: str) -> Rate:
     count, slash, window = text.partition("/")
     works = "use a number of requests and a time, such as 10/1h, or infinity"
     if not slash or not _COUNT.fullmatch(count):
-        raise UsageError(f"{_quoted(text)} is not a budget: {works}")
+        raise UsageError(f"{quoted(text)} is not a budget: {works}")
     if int(count) == 0:
-        raise UsageError(f"{_quoted(text)} allows no request at all: {works}")
+        raise UsageError(f"{quoted(text)} allows no request at all: {works}")
     try:
         return Rate(int(count), parse_time(window, least_s=1.0))
     except UsageError as error:
-        raise UsageError(f"{_quoted(text)}: {error}") from None
+        raise UsageError(f"{quoted(text)}: {error}") from None
 
 
 def parse_count(text: str) -> int:
     """A whole number from 1 on; UsageError for anything else."""
     if not _COUNT.fullmatch(text) or int(text) == 0:
-        raise UsageError(f"{_quoted(text)} is not a number of units: use a whole number from 1 on")
+        raise UsageError(f"{quoted(text)} is not a number of units: use a whole number from 1 on")
     return int(text)
+
+
+def parse_boolean(text: str) -> bool:
+    """What systemd takes for a boolean: 1, yes, y, true, t, on, and their opposites; UsageError."""
+    word = text.strip().lower()
+    if word in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if word in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise UsageError(f"{quoted(text)} is not a boolean: use yes or no")
 
 
 def parse_signal_or_auto(text: str) -> int | None:
@@ -182,7 +193,7 @@ def parse_signal(text: str) -> int:
         number = _realtime_number(match)
     # valid_signals() leaves out the two that the C library keeps for its threads.
     if number is None or number not in signal.valid_signals():
-        raise UsageError(f"{_quoted(text)} is not a signal: {_what_signals_work(full_name)}")
+        raise UsageError(f"{quoted(text)} is not a signal: {_what_signals_work(full_name)}")
     return int(number)
 
 
@@ -210,17 +221,17 @@ def parse_name(text: str) -> str:
     """The name of a unit or a process, as it was; UsageError for what can be neither."""
     if not text.strip():
         works = "a unit (myapp.service) or a process-name prefix"
-        raise UsageError(f"{_quoted(text)} is not a name: use {works}")
+        raise UsageError(f"{quoted(text)} is not a name: use {works}")
     if text.strip() == "%":
         raise UsageError("'%' is not a name: use no space in a share (-m 80%)")
     if "/" in text:
-        raise UsageError(f"{_quoted(text)} is not a name: use one without a slash, no path")
+        raise UsageError(f"{quoted(text)} is not a name: use one without a slash, no path")
     if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in text):
-        raise UsageError(f"{_quoted(text)} is not a name: use one without control characters")
+        raise UsageError(f"{quoted(text)} is not a name: use one without control characters")
     try:
         length = len(os.fsencode(text))
     except UnicodeEncodeError:
-        raise UsageError(f"{_quoted(text)} is not a name: use one that can be encoded") from None
+        raise UsageError(f"{quoted(text)} is not a name: use one that can be encoded") from None
     if length > LONGEST_NAME_BYTES:
-        raise UsageError(f"{_quoted(text)} is too long: use at most {LONGEST_NAME_BYTES} bytes")
+        raise UsageError(f"{quoted(text)} is too long: use at most {LONGEST_NAME_BYTES} bytes")
     return text

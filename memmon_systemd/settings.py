@@ -20,6 +20,10 @@ class Metric(StrEnum):
     PSS = "pss"
 
 
+PROCESS_METRICS: Final = (Metric.RSS, Metric.PSS)
+"""Those of processes; all others are of units."""
+
+
 class NameKind(StrEnum):
     """What a NAME on the command line stands for."""
 
@@ -131,6 +135,10 @@ class TargetSettings:
         return self.threshold.follows_limit or (hard is not None and hard.follows_limit)
 
 
+UNSET: Final = TargetSettings(Share(100.0))
+"""What stands where nothing was asked for a target."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the command line asked for."""
@@ -139,9 +147,20 @@ class Settings:
     target: TargetSettings
     """Of every target that the names stand for."""
     name_kind: NameKind = NameKind.AUTO
+    configured: bool = False
+    """Every unit that says so in its own files, in place of names."""
     user: bool = False
     once: bool = False
     until_stopped: bool = False
     check: bool = False
+    is_configured: bool = False
+    """With `check`: not `target` counts, but what the monitor of each name is configured with."""
+    check_config: str | None = None
+    """A settings file that is checked, and nothing else."""
     json: bool = False
     verbosity: int = 0  # -1 quiet, 1 verbose
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it says something and exits, and monitors nothing."""
+        return self.check or self.check_config is not None

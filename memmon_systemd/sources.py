@@ -1,24 +1,21 @@
-"""From names to sources: connects what is there, and wires it up."""
+"""From names to sources: opens what they stand for, and wires it up."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.imports import forget
-from memmon_systemd.linux import cgroup
+from memmon_systemd.machine import Machine
 from memmon_systemd.monitor.source import Context, Source
-from memmon_systemd.names import Meaning, Names, is_unit_name, load
-from memmon_systemd.processes.table import process_table
-from memmon_systemd.settings import Action, NameKind, Settings
+from memmon_systemd.names import Meaning, Names, is_unit_name
+from memmon_systemd.settings import NameKind, Settings, TargetSettings
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
+    from memmon_systemd.units.configured import Configured
     from memmon_systemd.units.slice_watch import SliceWatch
     from memmon_systemd.units.watch import UnitWatch
 
@@ -33,53 +30,6 @@ _MOST_TARGETS: Final = 320
 """Where it isn't known how many will come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Systemd:
-    """A service manager, and where its units are."""
-
-    manager: Manager
-    hierarchy: cgroup.Hierarchy
-    top_group: str
-    """The control group that its units are in."""
-    untouchable: frozenset[str]
-    """The units that contain this process, one above it, or PID 1."""
-
-
-class Machine:
-    """What there is on this machine, connected to when it is first asked for."""
-
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        """Connects to the service manager where one is needed in any case; UsageError, StartError."""
-        self._settings = settings
-        self._environ = environ
-        self.hierarchy = cgroup.find_hierarchy()
-        self.table = process_table()
-        self.systemd: Systemd | None = None
-        if settings.user or settings.name_kind in (NameKind.UNIT, NameKind.OWNER):
-            self.connect()
-
-    def connect(self) -> Systemd:
-        """The service manager; UsageError or StartError where there is none."""
-        self.systemd = self.systemd or _connect(self._settings, self._environ, self.hierarchy)
-        return self.systemd
-
-    def manager_if_any(self) -> Manager | None:
-        """The service manager; None where none runs; UsageError or StartError where it doesn't answer."""
-        if self.systemd is None and not os.path.isdir("/run/systemd/system"):
-            return None
-        return self.connect().manager
-
-    def unit(self, name: str) -> tuple[str, str]:
-        """The own name of a unit that may be monitored, and its LoadState; UsageError, StartError."""
-        from memmon_systemd.units.untouchable import UNTOUCHABLE
-
-        systemd = self.connect()
-        own_name, load_state = load(systemd.manager, name)
-        if own_name in systemd.untouchable:
-            raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
-        return own_name, load_state
-
-
 class Sources:
     """Makes the sources for the names of the settings."""
 
@@ -87,8 +37,11 @@ class Sources:
         self._settings = settings
         self._machine = machine
         self._context = context
-        self.follows_processes = False
-        """Whether processes are found by their names: many can come at once."""
+        self._environ = machine.environ
+        self._place: int | None = None
+        """What holds the place of the only monitor of configured units."""
+        self.has_crowds = settings.configured
+        """Whether targets are found by what they are: many can come at once."""
         self.slice_watch: SliceWatch | None = None
         """What reads inotify events already, where units are monitored."""
         self.most_targets = _MOST_TARGETS
@@ -97,9 +50,11 @@ class Sources:
     def open(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
         settings, machine = self._settings, self._machine
+        if settings.configured:
+            return [self.units]
         meanings = list(Names(settings, machine.manager_if_any, self._context.report).meanings())
-        self.follows_processes = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
-        if not self.follows_processes and not any(meaning.is_glob for meaning in meanings):
+        self.has_crowds = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
+        if not self.has_crowds and not any(meaning.is_glob for meaning in meanings):
             self.most_targets = len(meanings)
         for meaning in meanings:
             if meaning.kind is NameKind.UNIT:
@@ -138,7 +93,7 @@ class Sources:
             Signaller(systemd.manager, self._machine.table),
             ledger,
             Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
-            Aftermath(systemd.manager, ledger, self._context.report, asked.action),
+            Aftermath(systemd.manager, ledger, self._context.report),
             self._context,
         )
         return UnitWatch(
@@ -147,19 +102,57 @@ class Sources:
             self.slice_watch,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
+            configured=self._configured(systemd.manager, asked) if self._settings.configured else None,
         )
+
+    def _configured(self, manager: Manager, defaults: TargetSettings) -> Configured:
+        """The units that say so in their files; StartError where another monitor has them."""
+        # Imported here: a monitor of names reads no unit files.
+        from memmon_systemd.linux.libc import Libc
+        from memmon_systemd.units.configured import Configured
+        from memmon_systemd.units.only_one import take_place
+        from memmon_systemd.units.other_monitors import OtherMonitors
+        from memmon_systemd.units.reload_watch import ReloadWatch, runtime_directory
+
+        directory = runtime_directory(self._environ, user=self._settings.user)
+        self._place = take_place(f"{directory}/memory-monitor")
+        report = self._context.report
+        watch = ReloadWatch(Libc(), f"{directory}/systemd")
+        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
+
+    def reload(self) -> None:
+        """Read the files of the units again, at the next turn of the loop."""
+        if self._has_units:
+            self.units.reload()
 
     def warn_of_what_stays_down(self) -> None:
         """Say of the units that are known now if systemd would leave them down after the signal."""
-        asked = self._settings.target
-        if self._has_units and asked.action is Action.SIGNAL:
+        if self._has_units:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
-            names = self.units.names()
             manager = self._machine.connect().manager
-            warn_of_what_stays_down(names, manager, asked.signal_number, self._context.report)
+            warn_of_what_stays_down(self.units.asked_by_signal(), manager, self._context.report)
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
+
+    def warn_of_missing_rights(self, environ: Mapping[str, str]) -> None:
+        """Say of the units that are known now if systemd wouldn't let this user ask them."""
+        settings = self._settings
+        if not self._has_units or settings.user or settings.target.dry_run or os.geteuid() == 0:
+            return
+        from memmon_systemd.systemd.bus import PATIENT_DEADLINE_S
+        from memmon_systemd.systemd.errors import BusError
+        from memmon_systemd.systemd.manager import Manager
+        from memmon_systemd.units.rights_warning import warn_of_missing_rights
+
+        try:
+            manager = Manager(settings.user, environ, PATIENT_DEADLINE_S)
+        except BusError:
+            return  # Said already of the connection that there is.
+        warn_of_missing_rights(self.units.names(), manager, settings.target, self._context.report)
+        manager.close()
+        del warn_of_missing_rights
+        forget(("memmon_systemd.units.rights_warning", "memmon_systemd.systemd.rights"))
 
     def rehearse(self) -> None:
         """Go the way to the service manager, where one is used; what fails there is said."""
@@ -223,27 +216,3 @@ class Sources:
             # A process that two names match would be signalled twice.
             if not name.startswith(tuple(other for other in names if other != name))
         ]
-
-
-def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None) -> Systemd:
-    if sys.platform != "linux":
-        raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
-    # Imported here: a monitor of processes needs no D-Bus.
-    from memmon_systemd.systemd.bus import ABSENT, CALL_DEADLINE_S, PATIENT_DEADLINE_S
-    from memmon_systemd.systemd.errors import BusError
-    from memmon_systemd.systemd.manager import Manager
-    from memmon_systemd.units.untouchable import untouchable_units
-
-    try:
-        deadline_s = PATIENT_DEADLINE_S if settings.check else CALL_DEADLINE_S
-        manager = Manager(settings.user, environ, deadline_s)
-        top_group = manager.control_group()
-    except BusError as error:
-        if settings.user and error.errno in ABSENT:
-            raise UsageError(f"--user: no user's service manager: {error}; log in as that user") from None
-        raise StartError(f"systemd can't be asked: {error}; --as process works without it") from None
-    if hierarchy is None:
-        hidden = "none is mounted below /sys/fs/cgroup, or something is mounted over it"
-        raise StartError(f"no cgroup hierarchy is there: {hidden}; --as process works without")
-    untouchable = untouchable_units(process_table().ancestors(), top_group)
-    return Systemd(manager, hierarchy, top_group, frozenset(untouchable))

@@ -6,14 +6,26 @@ The only entry point of this folder: nothing that runs imports it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
-from memmon_systemd.check import rules_memory, rules_restart, rules_rights
-from memmon_systemd.check.facts import Case, Subject
+from memmon_systemd.check import (
+    rules_configured,
+    rules_containers,
+    rules_memory,
+    rules_options,
+    rules_restart,
+    rules_rights,
+    rules_room,
+    rules_shape,
+    rules_starts,
+)
+from memmon_systemd.check.facts import Case, Configured, Subject
+from memmon_systemd.check.facts import Machine as Facts
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
+from memmon_systemd.check.read_configured import configured
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
@@ -22,12 +34,12 @@ from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
 from memmon_systemd.nearest import known_units, nearest
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import NameKind, Settings
-from memmon_systemd.sources import Machine, Systemd
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.ownership import WHY_NEVER, WHY_NOT, Home, Ownership
 from memmon_systemd.units.untouchable import UNTOUCHABLE
@@ -36,6 +48,12 @@ _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_restart.RULES,
     *rules_rights.RULES,
     *rules_memory.RULES,
+    *rules_options.RULES,
+    *rules_starts.RULES,
+    *rules_configured.RULES,
+    *rules_shape.RULES,
+    *rules_room.RULES,
+    *rules_containers.RULES,
 )
 _ORDER: Final = tuple(Level)
 _KINDS: Final[Mapping[NameKind, Kind]] = {
@@ -48,6 +66,7 @@ _KINDS: Final[Mapping[NameKind, Kind]] = {
 def judge(case: Case) -> tuple[Finding, ...]:
     """All findings, the worst first."""
     found = [finding for rule in _RULES if (finding := rule(case))]
+    found += rules_configured.ignored_settings(case)
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
@@ -56,21 +75,33 @@ def check(settings: Settings, machine: Machine, report: Report, but_for: int | N
 
     `but_for` is the PID of the monitor that has these settings already, if there is one.
     """
+    facts = read_machine()
+    resolved: list[Resolved] = []
     try:
-        meanings = list(Names(settings, machine.manager_if_any, report).meanings())
-        checker = _Checker(settings, machine, report, but_for)
-        resolved = [checker.resolve(meaning) for meaning in meanings]
+        for asked, own in _asked(settings, machine):
+            checker = _Checker(asked, machine, report, facts, own, but_for)
+            meanings = list(Names(asked, machine.manager_if_any, report).meanings())
+            resolved += [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
     status = exit_status(resolved)
     if settings.json:
-        write_text(as_json(settings, checker.facts, resolved, status))
+        write_text(as_json(settings, facts, resolved, status))
     else:
         write_text(as_text(resolved))
     for one in resolved:
         if one.missing is not None:
             write_error(missing_line(one.missing))
     return status
+
+
+def _asked(settings: Settings, machine: Machine) -> Iterator[tuple[Settings, Configured | None]]:
+    """The settings of the command line; or, for each name, those of its monitor, and where they are from."""
+    if not settings.is_configured:
+        yield settings, None
+        return
+    for name in dict.fromkeys(settings.names):
+        yield configured(settings, name, lambda: machine.connect().manager)
 
 
 def exit_status(resolved: Sequence[Resolved]) -> int:
@@ -84,8 +115,17 @@ def exit_status(resolved: Sequence[Resolved]) -> int:
 class _Checker:
     """Reads what a name means, and judges it."""
 
-    def __init__(self, settings: Settings, machine: Machine, report: Report, but_for: int | None) -> None:
-        self.facts = read_machine()
+    def __init__(
+        self,
+        settings: Settings,
+        machine: Machine,
+        report: Report,
+        facts: Facts,
+        own: Configured | None,
+        but_for: int | None,
+    ) -> None:
+        self._facts = facts
+        self._own = own
         self._settings = settings
         self._machine = machine
         self._report = report
@@ -110,7 +150,7 @@ class _Checker:
         return Resolved(meaning.asked, kind, meaning.why, checked, missing)
 
     def _case(self, subject: Subject) -> Case:
-        return Case(self._settings.target, self._settings.user, self.facts, subject)
+        return Case(self._settings.target, self._settings.user, self._facts, subject, self._own)
 
     def _units(self, meaning: Meaning) -> tuple[list[Subject], str]:
         """The units that a name means; if none, why."""
@@ -162,11 +202,11 @@ class _Checker:
 
     @cached_property
     def _unit_reader(self) -> UnitReader:
-        return UnitReader(self._settings, self._machine.connect(), self.facts, self._monitors)
+        return UnitReader(self._settings, self._machine.connect(), self._facts, self._monitors)
 
     @cached_property
     def _processes(self) -> ProcessReader:
-        return ProcessReader(self._settings, self._machine, self._systemd_if_any, self.facts, self._monitors)
+        return ProcessReader(self._settings, self._machine, self._systemd_if_any, self._facts, self._monitors)
 
     @cached_property
     def _systemd_if_any(self) -> Systemd | None:

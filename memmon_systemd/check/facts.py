@@ -11,13 +11,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from memmon_systemd.check.conf_file import Problem
+from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
-from memmon_systemd.settings import Action, KillWhom, Metric, TargetSettings
+from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.units.recipient import recipient
 
 SWAP: Final = "swap"
 """Among the readings: what is in swap, which no metric counts."""
+CONMON: Final = "conmon"
+"""Podman's parent of a container, and the main process of a service that runs one: conmon(8)."""
+CONMON_FORWARDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""What it sends on to the first process of its container: tried with conmon 2.1.6."""
 
 
 class CgroupKind(StrEnum):
@@ -55,6 +61,8 @@ class OtherMonitor:
     pid: int
     unit: str | None
     """The service whose main process it is."""
+    settings: TargetSettings | None = None
+    """What it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,41 @@ class OtherMonitors:
 
 
 @dataclass(frozen=True, slots=True)
+class FileProblem:
+    """A line of a settings file that isn't taken as it was meant."""
+
+    path: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The unit of a monitor, from which the settings are that are checked."""
+
+    unit: str
+    options: tuple[str, ...]
+    files: tuple[str, ...]
+    """The settings files that were read."""
+    problems: tuple[FileProblem, ...] = ()
+    active_state: str = "active"
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
     """Who could signal it; None where that can't be told without doing it."""
 
     by_systemd: bool | None = None
     directly: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Where the processes of a container are that a unit only seems to run."""
+
+    helper: str
+    """What the unit has in place of them: "conmon", or a client: "podman", "docker"."""
+    unit: str | None
+    """The unit that they are in; None where that can't be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +119,7 @@ class Subject:
     name: str
     """The unit; or "NAME[PID]"."""
     threshold_bytes: int
+    """Of the two, where the hard one isn't above the other, the lower."""
     metric: Metric
     """What is compared with the threshold."""
     unit: str | None = None
@@ -96,6 +135,12 @@ class Subject:
     """The name of the main process, or of the one."""
     disposition: Disposition = Disposition.UNKNOWN
     """What that process does with the signal."""
+    obeys: tuple[int, ...] = ()
+    """Of the signals that end a program, those that it doesn't ignore; none where that isn't known."""
+    age_s: float | None = None
+    """How long this invocation of the unit has run; None where it isn't running."""
+    hard_bytes: int | None = None
+    """The hard threshold; None where there is none."""
     readings: Mapping[str, int] = field(default_factory=dict)
     """The metrics that can be read now, by the words of `--metric`, and `SWAP`."""
     maximum: Bound | None = None
@@ -107,6 +152,9 @@ class Subject:
     monitors: OtherMonitors = OtherMonitors()
     trouble: str | None = None
     """Why the memory can't be read."""
+    shape: Shape = NO_SHAPE
+    payload: Payload | None = None
+    """The container that it only seems to run; None: there is none."""
 
     @property
     def service(self) -> ServiceProperties | None:
@@ -114,6 +162,11 @@ class Subject:
         if self.properties is None or (self.is_process and not self.is_main):
             return None
         return self.properties.service
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The active sockets, timers and paths that start its service when it is needed."""
+        return () if self.service is None or self.properties is None else self.properties.triggered_by
 
     @property
     def is_of_a_user(self) -> bool:
@@ -135,6 +188,8 @@ class Case:
     """Whether it is a unit of a user's service manager."""
     machine: Machine
     subject: Subject
+    configured: Configured | None = None
+    """Where the settings are from; None: from the command line."""
 
     @property
     def usage_bytes(self) -> int | None:
@@ -154,6 +209,11 @@ class Case:
         # Of a unit that doesn't run, what it was last time says nothing of the next.
         main_pid = service.main_pid if self.subject.is_running else None
         return recipient(True, main_pid, service.had_main, self.settings.kill_whom)
+
+    @property
+    def budget(self) -> Rate:
+        """How often it is asked at most."""
+        return self.settings.budget or (UNBOUNDED if self.subject.is_process else UNIT_BUDGET)
 
     @property
     def sends_signal(self) -> bool:
@@ -177,3 +237,8 @@ class Case:
 def is_user_manager(unit: str | None) -> bool:
     """Whether the system's service manager runs a user's in this unit (user@.service(5))."""
     return unit is not None and unit.startswith("user@") and unit.endswith(".service")
+
+
+def is_container(unit: str) -> bool:
+    """Whether Docker or podman has made this unit for a container, by its name."""
+    return unit.startswith(("docker-", "libpod-")) and unit.endswith(".scope")

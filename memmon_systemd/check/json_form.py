@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from memmon_systemd import __version__
-from memmon_systemd.check.facts import Case, Machine
+from memmon_systemd.check.facts import Case, Configured, Machine
 from memmon_systemd.check.findings import Checked, Finding, Missing, Remedy, Resolved
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import Action, KillWhom, Settings
@@ -24,7 +24,7 @@ def as_json(settings: Settings, machine: Machine, resolved: Sequence[Resolved], 
         "form": FORM,
         "version": __version__,
         "status": status,
-        "settings": _settings(settings),
+        "settings": None if settings.is_configured else _settings(settings),
         "machine": {
             "cgroups": machine.cgroups.value,
             "physical_bytes": machine.physical_bytes,
@@ -74,12 +74,20 @@ def _subject(checked: Checked) -> Object:
         "metric": subject.metric.value,
         "usage_bytes": case.usage_bytes,
         "readings_bytes": dict(subject.readings),
+        "hard_bytes": subject.hard_bytes,
         "memory_max_bytes": subject.maximum.size_bytes if subject.maximum else None,
         "memory_high_bytes": subject.high.size_bytes if subject.high else None,
+        "monitor": _monitor(case.configured),
         "action": _action(case),
         "may_signal": {"by_systemd": subject.rights.by_systemd, "directly": subject.rights.directly},
         "findings": [_finding(finding) for finding in checked.findings],
     }
+
+
+def _monitor(own: Configured | None) -> Object | None:
+    if own is None:
+        return None
+    return {"unit": own.unit, "options": list(own.options), "files": list(own.files)}
 
 
 def _action(case: Case) -> Object:

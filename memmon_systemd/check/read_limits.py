@@ -9,7 +9,7 @@ from memmon_systemd.check.facts import Bound
 from memmon_systemd.check.unit_properties import UnitProperties, read_unit
 from memmon_systemd.linux import cgroup, limits
 from memmon_systemd.linux.cgroup import Hierarchy
-from memmon_systemd.sources import Systemd
+from memmon_systemd.machine import Systemd
 
 _FILES: Final = ("memory.max", "memory.high", "memory.swap.max")
 

@@ -19,9 +19,9 @@ from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, command_line, proc
+from memmon_systemd.machine import Systemd
 from memmon_systemd.names import meaning_of
-from memmon_systemd.settings import NameKind, Settings
-from memmon_systemd.sources import Systemd
+from memmon_systemd.settings import NameKind, Settings, TargetSettings
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED
 
@@ -43,6 +43,7 @@ class RunningMonitor:
     """The units and globs that its names mean where there are such units."""
     prefixes: Mapping[str, str | None]
     """The process-name prefixes that its names mean; each with the unit that it means if that is loaded."""
+    target: TargetSettings
 
     @classmethod
     def of(cls, pid: int, uid: int, settings: Settings) -> RunningMonitor:
@@ -54,7 +55,7 @@ class RunningMonitor:
         for as_unit in as_units:
             if meaning_of(as_unit.asked, kind, lambda _: False).kind is not NameKind.UNIT:
                 prefixes[as_unit.asked] = as_unit.name if as_unit.kind is NameKind.UNIT else None
-        return cls(pid, uid, settings.user, units, prefixes)
+        return cls(pid, uid, settings.user, units, prefixes, settings.target)
 
     def monitors_unit(self, unit: str, user: bool) -> bool:
         """Whether one of its names means this unit, of the system's manager or of this user's."""
@@ -88,7 +89,7 @@ class MonitorReader:
         """Those of a unit, or of a process (0: of none)."""
         is_named = partial(self._is_named, pid)
         known = tuple(
-            OtherMonitor(monitor.pid, self._service_of(monitor.pid))
+            OtherMonitor(monitor.pid, self._service_of(monitor.pid), monitor.target)
             for monitor in self._running
             if (unit is not None and monitor.monitors_unit(unit, self._user))
             or (pid and monitor.monitors_process(is_named, self._is_loaded))
@@ -117,7 +118,7 @@ class MonitorReader:
         except OSError:
             return None  # It has ended.
         settings = settings_of([os.fsdecode(word) for word in line.split(b"\0")[:-1]])
-        if settings is None or settings.target.dry_run or settings.check:
+        if settings is None or settings.target.dry_run or settings.is_report:
             return None
         try:
             return RunningMonitor.of(pid, uid, settings)
@@ -156,11 +157,17 @@ class MonitorReader:
 
 def settings_of(words: Sequence[str]) -> Settings | None:
     """What a command line asks of memory-monitor; None where it is another program's, or asks for nothing."""
+    options = arguments_of(words)
+    try:
+        return None if options is None else arguments.parse(options)
+    except (UsageError, arguments.TextWanted):
+        return None
+
+
+def arguments_of(words: Sequence[str]) -> Sequence[str] | None:
+    """The arguments in a command line of memory-monitor; None where it is another program's."""
     for place, word in enumerate(words[:4]):
         is_module = words[max(place - 1, 0) : place + 1] == ["-m", "memmon_systemd"]
         if word.rpartition("/")[2] == _COMMAND.decode() or is_module:
-            try:
-                return arguments.parse(words[place + 1 :])
-            except (UsageError, arguments.TextWanted):
-                return None
+            return words[place + 1 :]
     return None

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
 from memmon_systemd.check.read_limits import bounds_of_group
 from memmon_systemd.check.read_monitors import MonitorReader
-from memmon_systemd.check.read_signal import disposition
+from memmon_systemd.check.read_shape import dropped_by
+from memmon_systemd.check.read_signal import disposition, obeyed
 from memmon_systemd.check.read_unit import may_signal_directly
+from memmon_systemd.check.shape import Shape
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.linux import cgroup
+from memmon_systemd.machine import Machine as Connections
+from memmon_systemd.machine import Systemd
+from memmon_systemd.monitor.schedule import schedule_of
 from memmon_systemd.processes.table import Process
 from memmon_systemd.settings import Metric, Settings
-from memmon_systemd.sources import Machine as Connections
-from memmon_systemd.sources import Systemd
 from memmon_systemd.systemd.errors import BusError
 
 
@@ -65,19 +69,23 @@ class ProcessReader:
         group, top_group = cgroup.control_group_of(pid), self._systemd.top_group if self._systemd else ""
         bounds = bounds_of_group(self._hierarchy, top_group, group)
         whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
+        schedule = schedule_of(asked, min(whole_bytes, machine.physical_bytes))
         return Subject(
             name=f"{process.name}[{pid}]",
-            threshold_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
+            threshold_bytes=schedule.threshold_bytes,
+            hard_bytes=schedule.hard_bytes,
             metric=asked.metric or Metric.RSS,
             is_process=True,
             pids=(pid,),
             main_name=process.name,
             disposition=disposition(pid, asked.signal_number or signal.SIGTERM),
+            obeys=obeyed(pid),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
             trouble=bounds.trouble,
             rights=Rights(directly=may_signal_directly((pid,))),
             monitors=self._monitors.of(None, pid),
+            shape=Shape(dropped_by=dropped_by(pid, (), asked.signal_number or signal.SIGTERM)),
         )
 
     def _with_unit(self, subject: Subject) -> Subject:
@@ -96,7 +104,9 @@ class ProcessReader:
         except BusError:
             return subject  # It has been unloaded meanwhile.
         main_pid = properties.service.main_pid if properties.service else 0
-        return replace(subject, properties=properties, is_main=main_pid == pid)
+        is_main = main_pid == pid
+        age_s = time.monotonic() - properties.started_s if is_main and properties.started_s else None
+        return replace(subject, properties=properties, is_main=is_main, age_s=age_s)
 
     def _with_readings(self, subject: Subject, process: Process) -> Subject:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
 from memmon_systemd.linux import proc
-from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.systemd.restart_rules import END_SIGNALS, Disposition
 
 _MOST_BYTES = 65536
 """The list of groups comes before the masks, and may be long."""
@@ -30,3 +32,10 @@ def disposition(pid: int, signal_number: int) -> Disposition:
         return Disposition.IGNORED
     # Blocked: it waits for the signal by sigwait(3) or a signalfd(2).
     return Disposition.HANDLED if has(b"SigCgt") or has(b"SigBlk") else Disposition.DEFAULT
+
+
+def obeyed(pid: int) -> tuple[int, ...]:
+    """Of the signals that end a program by its own code, those that process `pid` doesn't ignore."""
+    asking = (number for number in END_SIGNALS if number not in (signal.SIGABRT, signal.SIGKILL))
+    acting = (Disposition.HANDLED, Disposition.DEFAULT)
+    return tuple(int(number) for number in asking if disposition(pid, number) in acting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Machine, Rights, Subject
+from memmon_systemd.check.read_containers import payload_elsewhere
 from memmon_systemd.check.read_limits import bounds_of_unit
 from memmon_systemd.check.read_monitors import MonitorReader
-from memmon_systemd.check.read_signal import disposition
-from memmon_systemd.check.unit_properties import ServiceProperties, may_signal, read_unit
+from memmon_systemd.check.read_shape import shape_of_unit
+from memmon_systemd.check.read_signal import disposition, obeyed
+from memmon_systemd.check.unit_properties import ServiceProperties, read_unit
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
-from memmon_systemd.settings import Action, KillWhom, Metric, Settings
-from memmon_systemd.sources import Systemd
+from memmon_systemd.machine import Systemd
+from memmon_systemd.monitor.schedule import schedule_of
+from memmon_systemd.settings import KillWhom, Metric, Settings
 from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.systemd.rights import may_request
 from memmon_systemd.systemd.unit import Unit
 
 _METRICS: Final = (Metric.UNRECLAIMABLE, Metric.CURRENT, Metric.WORKING_SET, Metric.ANON)
@@ -46,14 +51,17 @@ class UnitReader:
         whole_bytes = bounds.maximum.size_bytes if bounds.maximum else machine.physical_bytes
         main_pid = properties.service.main_pid if properties.service else 0
         sent = asked.signal_number or properties.stop_signal or signal.SIGTERM
+        schedule = schedule_of(asked, min(whole_bytes, machine.physical_bytes))
         subject = Subject(
             name=name,
             unit=name,
-            threshold_bytes=asked.threshold.threshold_bytes(min(whole_bytes, machine.physical_bytes)),
+            threshold_bytes=schedule.threshold_bytes,
+            hard_bytes=schedule.hard_bytes,
             metric=asked.metric or Metric.UNRECLAIMABLE,
             properties=properties,
             main_name=process_name(main_pid) if main_pid else None,
             disposition=disposition(main_pid, sent) if main_pid else Disposition.UNKNOWN,
+            obeys=obeyed(main_pid) if main_pid else (),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
             high=bounds.high,
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
@@ -70,17 +78,19 @@ class UnitReader:
         if not pids:
             return subject
         rights = self._rights(unit, properties.service, pids)
-        return _with_readings(replace(subject, pids=pids, rights=rights), directory)
+        shape = shape_of_unit(properties, directory, pids, sent)
+        payload = payload_elsewhere(properties.control_group, pids, main_pid)
+        age_s = None if properties.started_s is None else time.monotonic() - properties.started_s
+        subject = replace(subject, pids=pids, rights=rights, age_s=age_s, shape=shape, payload=payload)
+        return _with_readings(subject, directory)
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:
         asked = self._settings.target
         main_pid = service.main_pid if service else 0
         by_systemd: bool | None = self._settings.user or os.geteuid() == 0
         if not by_systemd:
-            # Asking for a restart is another permission, and can't be tried.
-            tried = asked.action is Action.SIGNAL
             control_pid = service.control_pid if service else 0
-            by_systemd = may_signal(self._manager, unit, control_pid) if tried else None
+            by_systemd = may_request(self._manager, unit, asked.action, control_pid)
         wanted = pids if asked.kill_whom is KillWhom.ALL or not main_pid else (main_pid,)
         return Rights(by_systemd, may_signal_directly(wanted))
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Bound, Case, CgroupKind
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
-from memmon_systemd.check.rules_restart import LEAK_BYTES_PER_S, edit
+from memmon_systemd.check.growth import Growth, growth_of
+from memmon_systemd.check.rules_restart import edit, edit_file
 from memmon_systemd.formatting import format_bytes, format_seconds
-from memmon_systemd.settings import Metric
+from memmon_systemd.settings import Metric, Share, Size, Threshold
 
 _SHORTEST_END_S: Final = 1.0
 """Less time than this for a graceful end is a warning, whatever TimeoutStopSec= says."""
+_LONGEST_END_S: Final = 90.0
+"""More time than this (systemd's default of TimeoutStopSec=) nothing is expected to take."""
 _MIB: Final = 1 << 20
 _MOSTLY: Final = 0.5
-_MOST: Final = 0.75
+_MOST: Final = 0.5
 
 
 def above_physical(case: Case) -> Finding | None:
@@ -38,22 +42,30 @@ def memory_max(case: Case) -> Finding | None:
     if bound.size_bytes <= threshold_bytes:
         text = f"{limit} is at or below {_threshold(case)}: the kernel kills it before it is {_asked(case)}"
         # A share of next to nothing is nothing.
-        way = Remedy(option="-m 80%") if bound.size_bytes >= _MIB else _raise_maximum(bound)
+        advice = f"raise MemoryMax= of {bound.unit}"
+        way = Remedy(option="-m 80%") if bound.size_bytes >= _MIB else Remedy(advice=advice)
         return Finding(Id.MEMORY_MAX_BELOW, Level.ERROR, text, way)
-    room_s = (bound.size_bytes - threshold_bytes) / LEAK_BYTES_PER_S
+    return _close(case, bound, limit)
+
+
+def _close(case: Case, bound: Bound, limit: str) -> Finding | None:
+    """It gets from the threshold to the limit before it has stopped."""
     properties = case.subject.properties
-    if properties is None or case.subject.is_process or room_s >= properties.timeout_stop_s:
+    if properties is None or case.subject.is_process:
         return None
-    stop_s = properties.timeout_stop_s
+    growth, stop_s = growth_of(case), properties.timeout_stop_s
+    room_s = growth.time_s(bound.size_bytes - case.subject.threshold_bytes)
+    # Few services take as long as they may; and what rests on an assumption is only said where it is worst.
+    needed_s = min(stop_s, _LONGEST_END_S if growth.is_seen else _SHORTEST_END_S)
+    if room_s >= needed_s:
+        return None
     stop = "infinity" if stop_s == float("inf") else format_seconds(stop_s)
     text = (
-        f"a leak of 100 MB/s gets from the threshold to {limit} in {format_seconds(room_s)}, but stopping may"
+        f"{growth.words} it gets from the threshold to {limit} in {format_seconds(room_s)}, but stopping may"
         f" take TimeoutStopSec= ({stop}): the kernel may kill it first"
     )
-    if room_s < _SHORTEST_END_S:
-        return Finding(Id.MEMORY_MAX_CLOSE, Level.WARNING, text, _more_room(case, bound))
-    advice = f"nothing, if it stops within {format_seconds(room_s)}; else raise MemoryMax= or lower -m"
-    return Finding(Id.MEMORY_MAX_CLOSE, Level.NOTE, text, Remedy(advice=advice))
+    level = Level.WARNING if room_s < _SHORTEST_END_S else Level.NOTE
+    return Finding(Id.MEMORY_MAX_CLOSE, level, text, _more_room(case, bound, growth, needed_s))
 
 
 def _threshold(case: Case) -> str:
@@ -64,20 +76,47 @@ def _asked(case: Case) -> str:
     return "restarted" if not case.sends_signal else "signalled"
 
 
-def _more_room(case: Case, bound: Bound) -> Remedy:
-    """Room for a second: by a lower threshold where that leaves most of the memory, else a higher limit."""
-    second_bytes = int(_SHORTEST_END_S * LEAK_BYTES_PER_S)
-    lower_mib = (bound.size_bytes - second_bytes) // _MIB
-    if lower_mib * _MIB >= bound.size_bytes * _MOST:
-        return Remedy(option=f"-m {lower_mib}M")
-    if bound.unit != case.subject.unit:
-        return _raise_maximum(bound)
-    higher_mib = -(-(case.subject.threshold_bytes + second_bytes) // _MIB)
-    return edit(case, "Service", f"MemoryMax={higher_mib}M")
+def _more_room(case: Case, bound: Bound, growth: Growth, needed_s: float) -> Remedy:
+    """Room for the time of a stop: by a lower threshold where half of the memory is left, or a higher limit.
+
+    None where neither can be.
+    """
+    needed_bytes = math.ceil(growth.bytes_per_s * needed_s)
+    most_bytes = bound.size_bytes - needed_bytes
+    if most_bytes >= bound.size_bytes * _MOST and most_bytes > (case.usage_bytes or 0):
+        return _lower_threshold(case, bound, most_bytes)
+    given = (case.settings.threshold, case.settings.hard_threshold)
+    # The lower of the two is the one that counts: room below one of them is enough.
+    limit_bytes = min(_limit_bytes(asked, needed_bytes) for asked in given if asked is not None)
+    if limit_bytes >= case.machine.physical_bytes - _MIB:
+        return Remedy()
+    return _raise_maximum(case, bound, int(limit_bytes) // _MIB + 1)
 
 
-def _raise_maximum(bound: Bound) -> Remedy:
-    return Remedy(advice=f"raise MemoryMax= of {bound.unit}")
+def _limit_bytes(asked: Threshold, needed_bytes: int) -> float:
+    """The lowest limit that leaves so much above a threshold; a share of it moves along with it."""
+    if isinstance(asked, Size):
+        return asked.size_bytes + needed_bytes
+    left = 1 - asked.percent / 100
+    return needed_bytes / left if left else math.inf
+
+
+def _lower_threshold(case: Case, bound: Bound, most_bytes: int) -> Remedy:
+    """The option for a threshold of at most so much: a share where one was given."""
+    if isinstance(case.settings.threshold, Share):
+        percent = math.floor(100 * most_bytes / bound.size_bytes)
+        return Remedy(option=f"-m {percent}%")
+    return Remedy(option=f"-m {most_bytes // _MIB}M") if most_bytes >= _MIB else Remedy()
+
+
+def _raise_maximum(case: Case, bound: Bound, limit_mib: int) -> Remedy:
+    line = f"MemoryMax={limit_mib}M"
+    section = bound.unit.rpartition(".")[2].capitalize()
+    if bound.unit.startswith("/"):
+        return Remedy(advice=f"raise memory.max of {bound.unit} to at least {limit_mib}M")
+    if bound.unit == case.subject.unit:
+        return edit(case, section, line)
+    return edit_file(case, bound.unit, section, line)
 
 
 def memory_high(case: Case) -> Finding | None:
@@ -102,15 +141,17 @@ def oom_policy(case: Case) -> Finding | None:
     service = case.subject.service
     if service is None or case.subject.is_process:
         return None
+    restart = service.restart.restart
+    lines: tuple[str, ...] = ()
+    if restart in ("on-success", "on-abort", "on-watchdog"):
+        lines = ("Restart=on-failure" if service.restart.is_oneshot else "Restart=always",)
     if service.oom_policy == "continue":
         text = "OOMPolicy=continue: if the OOM killer kills one of its processes, the others go on without it"
-        return Finding(Id.OOM_POLICY, Level.NOTE, text, edit(case, "Service", "OOMPolicy=stop"))
-    if service.restart.restart in ("on-success", "on-abort", "on-watchdog"):
-        text = (
-            f"OOMPolicy={service.oom_policy} with Restart={service.restart.restart}: if the OOM killer kills"
-            " it, it stays down"
-        )
-        return Finding(Id.OOM_POLICY, Level.WARNING, text, edit(case, "Service", "Restart=always"))
+        return Finding(Id.OOM_POLICY, Level.NOTE, text, edit(case, "Service", "OOMPolicy=stop", *lines))
+    if lines:
+        policy = f"OOMPolicy={service.oom_policy} with Restart={restart}"
+        text = f"{policy}: if the OOM killer kills it, it stays down"
+        return Finding(Id.OOM_POLICY, Level.WARNING, text, edit(case, "Service", *lines))
     return None
 
 
@@ -157,24 +198,14 @@ def no_memory_files(case: Case) -> Finding | None:
         text = f"the kernel has no memory controller: {instead}"
         way = Remedy(advice=f"cgroup_enable=memory {kernel}")
         return Finding(Id.NO_MEMORY_CONTROLLER, Level.WARNING, text, way)
-    if case.subject.is_running and case.subject.metric is Metric.RSS:
+    properties = case.subject.properties
+    if properties is not None and case.subject.is_running and case.subject.metric is Metric.RSS:
         text = f"it has no memory controller (no memory.current in its cgroup): {instead}"
-        return Finding(
-            Id.NO_MEMORY_CONTROLLER, Level.WARNING, text, edit(case, "Service", "MemoryAccounting=yes")
-        )
+        way = edit(case, case.subject.name.rpartition(".")[2].capitalize(), "MemoryAccounting=yes")
+        if properties.memory_accounting:
+            way = Remedy(advice="take memory out of DisableControllers= of the slices above it")
+        return Finding(Id.NO_MEMORY_CONTROLLER, Level.WARNING, text, way)
     return None
-
-
-def over_now(case: Case) -> Finding | None:
-    """It would be signalled at once."""
-    usage_bytes = case.usage_bytes
-    if usage_bytes is None or usage_bytes <= case.subject.threshold_bytes:
-        return None
-    if case.reaches_nobody:
-        text = "it is above the threshold now, but nobody would be signalled"
-    else:
-        text = f"it is above the threshold now: it would be {_asked(case)} as soon as a monitor starts"
-    return Finding(Id.OVER_NOW, Level.NOTE, text)
 
 
 def unreadable(case: Case) -> Finding | None:
@@ -193,5 +224,4 @@ RULES: Final = (
     page_cache,
     swap_hides,
     no_memory_files,
-    over_now,
 )

@@ -5,20 +5,17 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-from memmon_systemd.check.facts import Case
+from memmon_systemd.check.facts import Case, is_container
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
-from memmon_systemd.formatting import format_seconds, signal_name
+from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
 from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.systemd.restart_rules import Disposition, Down, remedy, sentence, verdict
 from memmon_systemd.units.recipient import NO_MAIN_PROCESS
 
-LEAK_BYTES_PER_S: Final = 100_000_000
-"""A fast leak: what has to be caught in time is judged by it."""
-_SLOW_LEAK_BYTES_PER_S: Final = 1_000_000
-"""A leak that is realistic: reaching a limit of starts at this rate is a warning."""
 _IDS: Final[Mapping[Down, Id]] = {
     Down.NO_RESTART: Id.NO_RESTART,
     Down.NOT_THIS_END: Id.STAYS_DOWN,
@@ -37,12 +34,25 @@ def edit(case: Case, section: str, *lines: str) -> Remedy:
     unit = case.subject.unit
     assert unit is not None, "only what belongs to a unit has options to edit"
     if case.subject.properties is not None and case.subject.properties.transient:
+        if not unit.endswith(".service"):
+            return Remedy(systemctl(case, "set-property", unit, *lines))
         options = " ".join(f"--property={line}" for line in lines)
         return Remedy(f"systemd-run {'--user ' * case.user}--unit={shlex.quote(unit)} {options} ...")
+    return edit_file(case, unit, section, *lines)
+
+
+def edit_file(case: Case, unit: str, section: str, *lines: str) -> Remedy:
+    """How to change options of any unit that has a file."""
     name, at, rest = unit.partition("@")
     if at:  # All instances of a template are alike.
         unit = f"{name}@.{rest.rpartition('.')[2]}"
     return Remedy(systemctl(case, "edit", unit), (f"[{section}]", *lines))
+
+
+def by_job(case: Case) -> Remedy:
+    """Have systemd restart it, which it does whatever Restart= says and the process does with signals."""
+    is_late = case.settings.then_restart_s is not None
+    return Remedy(option="--restart", advice="and leave --then-restart out" if is_late else None)
 
 
 def next_start(case: Case) -> Finding | None:
@@ -56,12 +66,22 @@ def next_start(case: Case) -> Finding | None:
     found = verdict(rules, number, case.subject.disposition)
     if found is None:
         return None
+    if case.subject.triggers and found.why in (Down.NO_RESTART, Down.NOT_THIS_END):
+        by = " and ".join(case.subject.triggers)
+        text = f"systemd doesn't restart it after it has exited: it is started by {by} when it is needed"
+        return Finding(Id.TRIGGERED, Level.NOTE, text)
     if found.expected:
         level = Level.ERROR
     else:
         level = Level.WARNING if found.why is Down.PREVENTED else Level.NOTE
     lines = remedy(found, rules)
-    return Finding(_IDS[found.why], level, sentence(rules, found, number), edit(case, "Service", *lines))
+    if lines:
+        way = edit(case, "Service", *lines)
+    elif case.subject.is_process:
+        way = Remedy(advice=f"name {case.subject.unit} instead of the process, with --restart")
+    else:
+        way = by_job(case)
+    return Finding(_IDS[found.why], level, sentence(rules, found, number), way)
 
 
 def _without_service(case: Case) -> Finding | None:
@@ -71,6 +91,9 @@ def _without_service(case: Case) -> Finding | None:
     if subject.is_process:
         place = f" (it belongs to {subject.unit})" if subject.unit is not None else ""
         text = f"systemd doesn't restart it after it has exited{place}: something else has to"
+        return Finding(Id.NO_RESTART, Level.NOTE, text)
+    if is_container(subject.name):
+        text = "systemd doesn't restart a container's scope: its restart policy, or its service, has to"
         return Finding(Id.NO_RESTART, Level.NOTE, text)
     kind = subject.name.rpartition(".")[2]
     text = f"systemd doesn't restart the processes of a {kind} after they have exited"
@@ -85,8 +108,13 @@ def signal_ignored(case: Case) -> Finding | None:
     name = signal_name(case.signal_number)
     who = case.subject.main_name or "its main process"
     text = f"{who} ignores {name}: it would be signalled again and again, and not exit"
-    other = "SIGTERM" if case.signal_number != signal.SIGTERM else "SIGINT"
-    way = Remedy(option=f"-s {other}", advice="or another signal that it handles")
+    others = [number for number in case.subject.obeys if number != case.signal_number]
+    if others:
+        way = Remedy(option=f"-s {signal_name(others[0])}")
+    elif case.subject.is_process:
+        way = Remedy(advice="use a signal that it handles")
+    else:
+        way = by_job(case)
     return Finding(Id.SIGNAL_IGNORED, Level.ERROR, text, way)
 
 
@@ -98,49 +126,16 @@ def not_graceful(case: Case) -> Finding | None:
     return Finding(Id.NOT_GRACEFUL, Level.WARNING, text, Remedy(option="-s SIGTERM"))
 
 
-def start_limit(case: Case) -> Finding | None:
-    """It would be started too often: systemd then refuses to."""
-    service = case.subject.service
-    if case.reaches_nobody:
-        return None
-    if service is None or not service.start_limit_burst or not service.start_limit_interval_s:
-        return None
-    ends = (
-        None
-        if not case.sends_signal
-        else verdict(service.restart, case.signal_number, case.subject.disposition)
-    )
-    if ends is not None and ends.expected:
-        return None  # It isn't even started once.
-
-    def is_hit(leak_bytes_per_s: int) -> bool:
-        life_s = case.subject.threshold_bytes / leak_bytes_per_s + case.settings.for_s + service.restart_s
-        return service.start_limit_burst * life_s < service.start_limit_interval_s
-
-    if not is_hit(LEAK_BYTES_PER_S):
-        return None
-    slow = is_hit(_SLOW_LEAK_BYTES_PER_S)
-    interval_s = service.start_limit_interval_s
-    within = f" within {format_seconds(interval_s)}" if interval_s < float("inf") else ""
-    text = (
-        f"with a leak of {'1' if slow else '100'} MB/s it would be started {service.start_limit_burst} times"
-        f"{within} (StartLimitBurst=), after which systemd leaves it down"
-    )
-    level = Level.WARNING if slow else Level.NOTE
-    return Finding(Id.START_LIMIT, level, text, edit(case, "Unit", "StartLimitIntervalSec=0"))
-
-
 def kill_mode(case: Case) -> Finding | None:
     """Other processes stay when the main one has exited, with the memory that they use."""
     service = case.subject.service
-    if service is None or service.kill_mode not in ("process", "none"):
+    if service is None or service.kill_mode not in ("process", "none") or case.subject.shape.is_wrapper:
         return None
     text = (
         f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"
-        " after the main process has exited"
+        " after the main process has exited: what they use isn't freed by a restart"
     )
-    level = Level.WARNING if len(case.subject.pids) > 1 else Level.NOTE
-    return Finding(Id.KILL_MODE, level, text, edit(case, "Service", "KillMode=control-group"))
+    return Finding(Id.KILL_MODE, Level.WARNING, text, edit(case, "Service", "KillMode=control-group"))
 
 
 def recipient_unclear(case: Case) -> Finding | None:
@@ -151,10 +146,12 @@ def recipient_unclear(case: Case) -> Finding | None:
     whom = case.whom
     if whom is KillWhom.CONTROL and not service.control_pid:
         text = "it has no control process now: a signal would reach nobody"
-        return Finding(Id.NOBODY_TO_SIGNAL, Level.WARNING, text, Remedy(option="--kill-whom main"))
-    way = edit(case, "Service", f"PIDFile=/run/{case.subject.name.removesuffix('.service')}.pid")
-    if service.type != "forking":
-        way = Remedy(option="--kill-whom all")
+        main = "main" if service.main_pid else "all"
+        return Finding(Id.NOBODY_TO_SIGNAL, Level.WARNING, text, Remedy(option=f"--kill-whom {main}"))
+    way = Remedy(option="--kill-whom all")
+    if service.type == "forking" and service.pid_file is None:
+        line = f"PIDFile=/run/{case.subject.name.removesuffix('.service')}.pid"
+        way = replace(edit(case, "Service", line), advice="with the file that it writes its PID to")
     if whom is None:
         return Finding(Id.NOBODY_TO_SIGNAL, Level.ERROR, NO_MAIN_PROCESS, way)
     if whom is KillWhom.MAIN and not service.main_pid:
@@ -228,7 +225,6 @@ RULES: Final = (
     not_graceful,
     recipient_unclear,
     kill_mode,
-    start_limit,
     part_of_unit,
     not_running,
     needs_reload,

@@ -6,7 +6,6 @@ from typing import Final
 
 from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
-from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT
 from memmon_systemd.systemd.manager import POLKIT_HINT
@@ -48,17 +47,6 @@ def hidepid(case: Case) -> Finding | None:
     return Finding(Id.HIDEPID, Level.NOTE, text, way)
 
 
-def already_monitored(case: Case) -> Finding | None:
-    """Two monitors would both signal it."""
-    if not case.subject.monitors.known:
-        return None
-    other = case.subject.monitors.known[0]
-    who = f"process {other.pid}" + (f" of {other.unit}" if other.unit is not None else "")
-    text = f"another memory-monitor already monitors it ({who}): both would signal it"
-    stop = systemctl(case, "stop", other.unit) if other.unit is not None else f"kill {other.pid}"
-    return Finding(Id.ALREADY_MONITORED, Level.WARNING, text, Remedy(stop))
-
-
 def monitors_unknown(case: Case) -> Finding | None:
     """There may be another monitor."""
     unread = case.subject.monitors.unread
@@ -69,4 +57,4 @@ def monitors_unknown(case: Case) -> Finding | None:
     return Finding(Id.MONITORS_UNKNOWN, Level.NOTE, text)
 
 
-RULES: Final = (rights, hidepid, already_monitored, monitors_unknown)
+RULES: Final = (rights, hidepid, monitors_unknown)

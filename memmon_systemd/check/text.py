@@ -73,7 +73,11 @@ def _unit(heading: str, checked: Checked) -> Iterator[str]:
     yield from _wrapped(heading, "")
     if subject.properties is not None:
         yield from _labelled("state", f"{subject.properties.active_state} ({subject.properties.sub_state})")
+    if (own := checked.case.configured) is not None:
+        yield from _labelled("settings", f"{' '.join(own.options)} ({', '.join((own.unit, *own.files))})")
     yield from _labelled("threshold", _threshold(checked.case))
+    if checked.case.settings.hard_threshold is not None:
+        yield from _labelled("hard", _hard(checked.case))
     yield from _labelled("action", _action(checked.case))
     if subject.readings:
         yield ""
@@ -87,11 +91,17 @@ def _threshold(case: Case) -> str:
     what = f"{threshold} ({case.subject.metric.value}{swap})"
     if not case.settings.threshold.follows_limit:
         return what
+    if case.settings.hard_threshold is not None and case.subject.hard_bytes == case.subject.threshold_bytes:
+        return what  # The hard one is lower, and is both.
     whole = f"the machine's {format_bytes(case.machine.physical_bytes)}"
     if case.subject.maximum is not None:
         bound = case.subject.maximum
         whole = f"MemoryMax={format_bytes(bound.size_bytes)} of {bound.unit}"
     return f"{what}: {case.settings.threshold} of {whole}"
+
+
+def _hard(case: Case) -> str:
+    return f"{format_bytes(case.subject.hard_bytes or 0)} (--hard {case.settings.hard_threshold})"
 
 
 def _action(case: Case) -> str:
@@ -205,6 +215,8 @@ def _remedy(remedy: Remedy) -> Iterator[str]:
     if remedy.command is not None:
         yield f"{first}{remedy.command}"
         yield from (f"{rest}{line}" for line in remedy.lines)
+        if remedy.option is not None:
+            yield f"{indent}and: {remedy.option}"
     elif remedy.option is not None:
         yield f"{first}{remedy.option}"
     if remedy.advice is not None:

@@ -5,21 +5,16 @@ Every function raises BusError.
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 from dataclasses import dataclass, field
 from typing import Final
 
-from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.properties import LOADED, UNLIMITED, Properties, seconds
 from memmon_systemd.systemd.restart_rules import RestartRules, rules_of
 from memmon_systemd.systemd.unit import Unit
 
 _ENDLESS: Final = float("inf")
-_MEANINGS: Final = {errno.EACCES: False, errno.EPERM: False, errno.ESRCH: True}
-"""What an answer to a signal for nobody says of the permission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +30,10 @@ class UnitProperties:
     """Made by systemd-run: it has no file that could be edited."""
     control_group: str | None = None
     """None where it isn't running."""
+    started_s: float | None = None
+    """When this invocation began, on the monotonic clock; None where there was none yet."""
+    can_reload: bool = True
+    memory_accounting: bool = True
     slice: str | None = None
     memory_max_bytes: int | None = None
     memory_high_bytes: int | None = None
@@ -44,6 +43,8 @@ class UnitProperties:
     """The signal that systemd stops it with to restart it; None where its type has none."""
     service: ServiceProperties | None = None
     """What only services have."""
+    triggered_by: tuple[str, ...] = ()
+    """The sockets, timers and paths that are active and start it when it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class ServiceProperties:
     restart_s: float = 0.1
     start_limit_interval_s: float = 10.0
     start_limit_burst: int = 5
+    has_exec_stop: bool = False
+    """Whether it is stopped by a command (ExecStop=) first."""
 
 
 def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
@@ -79,6 +82,9 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         needs_reload=bool(properties[b"NeedDaemonReload"]),
         transient=bool(properties[b"Transient"]),
         control_group=os.fsdecode(properties[b"ControlGroup"]) or None,
+        started_s=_started_s(properties),
+        can_reload=bool(properties[b"CanReload"]),
+        memory_accounting=bool(properties[b"MemoryAccounting"]),
         slice=os.fsdecode(properties[b"Slice"]) or None,
         memory_max_bytes=_size_bytes(properties[b"MemoryMax"]),
         memory_high_bytes=_size_bytes(properties[b"MemoryHigh"]),
@@ -86,6 +92,7 @@ def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
         timeout_stop_s=_time_s(properties.get(b"TimeoutStopUSec", UNLIMITED)),
         stop_signal=properties.get(b"RestartKillSignal"),
         service=_service(properties) if unit.is_service else None,
+        triggered_by=manager.triggers(unit) if unit.is_service else (),
     )
 
 
@@ -103,7 +110,18 @@ def _service(properties: Properties) -> ServiceProperties:
         restart_s=_time_s(properties[b"RestartUSec"]),
         start_limit_interval_s=_time_s(properties[b"StartLimitIntervalUSec"]),
         start_limit_burst=int(properties[b"StartLimitBurst"]),
+        has_exec_stop=bool(properties[b"ExecStop"]),
     )
+
+
+def _started_s(properties: Properties) -> float | None:
+    """When the main process began; of a unit without one, when it left "inactive".
+
+    The latter is before RestartSec= where it was restarted.
+    """
+    main_began = int(properties.get(b"ExecMainStartTimestampMonotonic", 0))
+    microseconds = main_began or int(properties[b"InactiveExitTimestampMonotonic"])
+    return microseconds / 1e6 if microseconds else None
 
 
 def _size_bytes(number: int) -> int | None:
@@ -118,20 +136,3 @@ def _time_s(microseconds: int) -> float:
 def matching_units(manager: Manager, pattern: str) -> list[str]:
     """The loaded units that a glob names."""
     return sorted(name for name, load_state in manager.list_units(pattern) if load_state == LOADED)
-
-
-def may_signal(manager: Manager, unit: Unit, control_pid: int) -> bool | None:
-    """Whether systemd lets this user, who isn't root, signal the unit; None where that can't be told.
-
-    Nobody but root may ask polkit what its rules say of one unit. But systemd asks it before it looks for
-    who would get the signal: so KillUnit is called for the control process of a unit that has none, and
-    what it answers is either "not permitted" or "no such process". It is SIGCONT, which does nothing to a
-    process that runs, should a control process start at that very moment.
-    """
-    if control_pid:
-        return None
-    try:
-        manager.kill(unit, "control", signal.SIGCONT)
-    except BusError as error:
-        return _MEANINGS.get(error.errno)
-    return None

@@ -13,10 +13,10 @@ from memmon_systemd.ctl.call import Call, CallError, targets_of
 from memmon_systemd.ctl.state import MonitorState, States
 from memmon_systemd.errors import EXIT_OK
 from memmon_systemd.linux import command_line
+from memmon_systemd.machine import Machine
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.settings import NameKind, Settings
-from memmon_systemd.sources import Machine
 
 _LONGEST_BYTES = 65536
 

@@ -63,6 +63,7 @@ class Hold(Enum):
     BUDGET = "budget"
     AT_MOST = "at-most"
     PAUSED = "paused"
+    KILL_MODE = "kill-mode"
 
 
 _BY_ACTIVITY: Final = {
@@ -80,7 +81,7 @@ class Situation:
 
     activity: Activity
     is_hard: bool = False
-    """Whether the usage is above `--hard`: then only what it does and its budget hold it back."""
+    """Whether the usage is above `--hard`: then only what it does, is, and its budget hold it back."""
     age_s: float = 0.0
     """Since the start of the invocation."""
     min_age_s: float = 0.0
@@ -88,6 +89,8 @@ class Situation:
     """Whether another first request of an invocation is within `--budget`."""
     is_its_turn: bool = True
     """Whether `--at-most` leaves room, and nobody in the queue is nearer to its threshold."""
+    leaves_memory: bool = False
+    """Whether its main process would end and leave those that use the memory, to be started again."""
 
 
 def hold(situation: Situation) -> Hold | None:
@@ -95,6 +98,8 @@ def hold(situation: Situation) -> Hold | None:
     by_activity = _BY_ACTIVITY.get(situation.activity)
     if by_activity is not None:
         return by_activity
+    if situation.leaves_memory:
+        return Hold.KILL_MODE
     if not situation.is_hard and situation.age_s < situation.min_age_s:
         return Hold.MIN_AGE
     if not situation.has_budget:

@@ -24,6 +24,9 @@ _WHY_HELD: Final = {
     Hold.RELOADING: "it is reloading; asked when that is done",
     Hold.FROZEN: "it is frozen and can't follow; asked once it is thawed",
     Hold.NOT_RUNNING: "it has stopped, and what is left of it isn't signalled",
+    Hold.KILL_MODE: (
+        "a restart leaves its other processes running (KillMode=), which use the memory; see --check"
+    ),
     Hold.MIN_AGE: "it is younger than {}",
     Hold.PAUSED: "paused; asked once the pause has ended",
     Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",
@@ -42,6 +45,11 @@ class Report:
 
     def started(self, version: str, settings: Settings) -> None:
         """What will be done, with the threshold in its unit: a wrong number shows in the first line."""
+        if settings.configured:
+            what = "monitoring each unit with a section [X-MemoryMonitor] in its files"
+            would = "; dry run: nothing will be done" if settings.target.dry_run else ""
+            self.log.write(Event.STARTED, f"memory-monitor {version}: {what}{would}")
+            return
         asked = settings.target
         sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
         what = plan(asked.action, sent)
@@ -69,7 +77,8 @@ class Report:
         if gauge is not None and gauge.trouble is not None:
             self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
-            self._of(Event.BEGAN, target, f"{_usage(target)} of {_threshold(target)}", is_minor=is_minor)
+            sentence = f"{_usage(target)} of {_threshold(target)}{_of_machine(target)}"
+            self._of(Event.BEGAN, target, sentence, is_minor=is_minor)
 
     def over(self, target: Target) -> None:
         """Above the threshold, and `--for` runs."""
@@ -146,7 +155,9 @@ class Report:
 
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
-        sentence = f"{target.name}: the threshold is now {_threshold(target)}, {_usage(target)}"
+        sentence = (
+            f"{target.name}: the threshold is now {_threshold(target)}{_of_machine(target)}, {_usage(target)}"
+        )
         self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
 
     def paused(self, name: str, unit: str | None, until: str) -> None:
@@ -165,6 +176,19 @@ class Report:
         """So is one that was held back: it is said first."""
         self._of(Event.RESUMED, target, f"{_above(target)}: {why}: asked at the next poll")
 
+    def settings_changed(self, target: Target, changes: Sequence[str]) -> None:
+        """The settings of a unit are others now: "Threshold=80% (was 90%)" each."""
+        sentence = f"{target.name}: settings changed: {', '.join(changes)}"
+        self.log.write(Event.SETTINGS_CHANGED, sentence, target.unit, target.state)
+
+    def left_to(self, unit: str, monitor: str) -> None:
+        """A unit has a monitor of its own."""
+        self.log.write(Event.LEFT_TO_ANOTHER, f"{unit}: left to {monitor}, which monitors it", unit)
+
+    def taken_over(self, unit: str, monitor: str) -> None:
+        """The monitor of a unit is not active any more."""
+        self.log.write(Event.TAKEN_OVER, f"{unit}: monitored here again: {monitor} is not active", unit)
+
     def came_back(self, unit: str, how: str, ended_s: float, active_s: float) -> None:
         """A unit that was asked is active again."""
         times = f"{how} after {format_seconds(ended_s)} and active again after {format_seconds(active_s)}"
@@ -173,6 +197,11 @@ class Report:
             ("MEMORY_MONITOR_ACTIVE_SEC", f"{active_s:.1f}"),
         ]
         self.log.write(Event.CAME_BACK, f"{unit}: {times}", unit, fields=fields)
+
+    def rests(self, unit: str, how: str, ended_s: float, triggers: Sequence[str]) -> None:
+        """A unit that was asked has ended, and is started again when it is needed."""
+        starts = f"it is started by {' and '.join(triggers)} when it is needed"
+        self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {starts}", unit)
 
     def not_back(self, unit: str, how: str, down_s: float, why: str) -> None:
         """A unit that was asked has ended and isn't started again in time."""
@@ -225,6 +254,13 @@ def _threshold(target: Target) -> str:
     if target.gauge is None:
         return str(target.settings.threshold)
     return format_bytes(target.gauge.schedule.threshold_bytes)
+
+
+def _of_machine(target: Target) -> str:
+    """What to say of a share that is one of all the memory of the machine, which may not have been meant."""
+    if target.gauge is None or not target.gauge.schedule.is_of_machine:
+        return ""
+    return f", {target.settings.threshold} of the machine (no MemoryMax=)"
 
 
 def _above(target: Target) -> str:

@@ -148,7 +148,7 @@ def _reason(
 ) -> Hold | None:
     """Why the request is held back; all rules hold for the first one of an invocation."""
     if episode.asked_s is not None:
-        return hold(Situation(presence.activity))
+        return hold(Situation(presence.activity, leaves_memory=presence.leaves_memory))
     situation = Situation(
         presence.activity,
         is_hard=gauge.is_hard,
@@ -156,6 +156,7 @@ def _reason(
         min_age_s=target.settings.min_age_s,
         has_budget=allowance.has_room,
         is_its_turn=False,
+        leaves_memory=presence.leaves_memory,
     )
     reason = hold(situation)
     # The last rule, for to answer it can take a question to systemd.

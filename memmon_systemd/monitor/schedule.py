@@ -80,6 +80,8 @@ class Schedule:
     """The hard threshold, above the other one; None: there is none."""
     interval_s: float
     growth_bytes_per_s: float
+    is_of_machine: bool
+    """Whether the threshold is a share of all the memory that there is, for no limit is lower."""
     first: Step = field(compare=False, repr=False)
     """The steps from the lowest readings up, a linked list that ends in `NEARER`.
 
@@ -101,7 +103,7 @@ class Schedule:
         return min(max(headroom_s, SHORTEST_WAIT_S), self.interval_s)
 
 
-def schedule_of(settings: TargetSettings, limit_bytes: int) -> Schedule:
+def schedule_of(settings: TargetSettings, limit_bytes: int, *, is_of_machine: bool = False) -> Schedule:
     """The waits of a target below its thresholds; of those that are a share, of `limit_bytes`.
 
     Where the hard threshold isn't above the other one, as shares can make it, the lower one is both.
@@ -111,7 +113,10 @@ def schedule_of(settings: TargetSettings, limit_bytes: int) -> Schedule:
     if settings.hard_threshold is not None:
         hard_bytes = settings.hard_threshold.threshold_bytes(limit_bytes)
         threshold_bytes = min(threshold_bytes, hard_bytes)
-    return schedule_for(threshold_bytes, settings.interval_s, settings.growth_bytes_per_s, hard_bytes)
+    is_of_machine = is_of_machine and settings.threshold.follows_limit
+    return schedule_for(
+        threshold_bytes, settings.interval_s, settings.growth_bytes_per_s, hard_bytes, is_of_machine
+    )
 
 
 @lru_cache(_SCHEDULES_KEPT)
@@ -120,6 +125,7 @@ def schedule_for(
     interval_s: float,
     growth_bytes_per_s: int | None = None,
     hard_bytes: int | None = None,
+    is_of_machine: bool = False,
 ) -> Schedule:
     """The schedule; without a growth it is the one that fills the threshold in one interval.
 
@@ -128,7 +134,12 @@ def schedule_for(
     # A share of MemoryMax=0 is 0 bytes.
     growth = growth_bytes_per_s or max(threshold_bytes, 1) / interval_s
     return Schedule(
-        threshold_bytes, hard_bytes, interval_s, growth, _steps(threshold_bytes, interval_s, growth)
+        threshold_bytes,
+        hard_bytes,
+        interval_s,
+        growth,
+        is_of_machine,
+        _steps(threshold_bytes, interval_s, growth),
     )
 
 

@@ -34,6 +34,8 @@ class Presence:
     activity: Activity
     age_s: float | None
     """Since the start of its invocation; None: unknown."""
+    leaves_memory: bool = False
+    """Whether a request would end its main process only, and leave those that use the memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,13 +68,27 @@ class Warnings:
         self._warn(Event.INVOCATION_UNKNOWN, f"{unit}: {why}; monitored anyway", unit)
 
     def stays_down(self, unit: str, cause: str, lines: str) -> None:
-        """Systemd would not start the service again after the signal."""
-        sentence = f"{unit}: {cause}; set {lines} in its [Service] section: see --check"
+        """Systemd would not start the service again after the signal; `lines` ("": none) of its file help."""
+        way = f"set {lines} in its [Service] section" if lines else "use --restart"
+        sentence = f"{unit}: {cause}; {way}: see --check"
         self._warn(Event.STAYS_DOWN, sentence, unit)
+
+    def not_permitted(self, unit: str, why: str, hint: str) -> None:
+        """Above the threshold nothing would come of it."""
+        self._warn(Event.NOT_PERMITTED, f"{unit}: {why}: {hint}", unit)
 
     def restart_unknown(self, unit: str, why: str) -> None:
         """Whether systemd would start the service again can't be asked."""
         self._warn(Event.RESTART_UNKNOWN, f"{unit}: can't tell whether systemd would restart it: {why}", unit)
+
+    def unit_settings(self, unit: str, problem: str, *, is_kept: bool) -> None:
+        """A section in the files of a unit is wrong."""
+        kept = "; the settings of before stay in force" if is_kept else ""
+        self._log.write(Event.UNIT_SETTINGS_WRONG, f"error: {unit}: {problem}{kept}", unit)
+
+    def unit_files_unknown(self, why: str) -> None:
+        """Systemd could not be asked which files a unit has."""
+        self._warn(Event.UNIT_FILES_UNKNOWN, f"can't tell which units are configured: {why}; asking again")
 
     def name_guessed(self, name: str, unit: str, why: str) -> None:
         """A NAME is taken for a process-name prefix because systemd can't be asked."""

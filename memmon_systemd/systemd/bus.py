@@ -49,8 +49,6 @@ class Bus:
         self._user = user
         self._call_deadline_s = call_deadline_s
         self._address = _socket_address(user, environ)
-        # libsystemd reads it when a connection is made; there is no other way to set it.
-        os.environ["SYSTEMD_BUS_TIMEOUT"] = f"{call_deadline_s}s"
         self._library = _import_dbuslib()
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
         # Any: pystemd is Cython without types for mypy (no py.typed).
@@ -110,6 +108,8 @@ class Bus:
         except BusError as error:
             self._give_up(error)
             raise
+        # libsystemd reads it when a connection is made; there is no other way to set it.
+        os.environ["SYSTEMD_BUS_TIMEOUT"] = f"{self._call_deadline_s}s"
         connection = self._library.DBus(user_mode=self._user)
         try:
             connection.open()

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED, Properties, seconds
@@ -39,6 +40,10 @@ class Manager:
         self._bus = Bus(user, environ, call_deadline_s)
         self._own_user = os.getuid() if user else 0
 
+    def close(self) -> None:
+        """Close the connection; the next question makes another one."""
+        self._bus.close()
+
     def unit(self, name: str) -> Unit:
         """A unit by its full name, without a call."""
         return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
@@ -57,6 +62,13 @@ class Manager:
     def unit_path(self) -> list[str]:
         """The directories in which it looks for the files of units."""
         return [os.fsdecode(directory) for directory in self._bus.property(MANAGER, b"UnitPath", b"as")]
+
+    def unit_files(self, unit: Unit) -> tuple[str, ...]:
+        """The files that systemd has read of a unit: its fragment, and its drop-ins in their order."""
+        fragment = os.fsdecode(self._bus.property(unit.common, b"FragmentPath", b"s"))
+        drop_ins = self._bus.property(unit.common, b"DropInPaths", b"as")
+        paths = [fragment, *(os.fsdecode(path) for path in drop_ins)]
+        return tuple(path for path in paths if path)
 
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
@@ -108,6 +120,10 @@ class Manager:
     def is_oneshot(self, unit: Unit) -> bool:
         """Whether it is activating for all its life."""
         return unit.is_service and bool(self._bus.property(unit.typed, b"Type", b"s") == b"oneshot")
+
+    def leaves_processes(self, unit: Unit) -> bool:
+        """Whether a stop leaves all processes but the main one running (KillMode=, systemd.kill(5))."""
+        return unit.is_service and self._bus.property(unit.typed, b"KillMode", b"s") in (b"process", b"none")
 
     def stop_signal(self, unit: Unit) -> int | None:
         """The signal that systemd stops the unit with to restart it: RestartKillSignal=, else KillSignal=.
@@ -185,6 +201,19 @@ class Manager:
     def reload(self, unit: Unit) -> None:
         """ReloadUnit: queue a reload, which systemd refuses for a unit without ExecReload=."""
         self._bus.call(MANAGER, b"ReloadUnit", b"ss", os.fsencode(unit.name), b"replace")
+
+    def ask_for_impossible_job(self, unit: Unit, action: Action) -> None:
+        """Ask for a restart or reload in a mode that neither has, to learn whether it is permitted."""
+        method = b"ReloadUnit" if action is Action.RELOAD else b"TryRestartUnit"
+        self._bus.call(MANAGER, method, b"ss", os.fsencode(unit.name), b"isolate")
+
+    def triggers(self, unit: Unit) -> tuple[str, ...]:
+        """The sockets, timers and paths that start the unit when it is needed and are active themselves."""
+        names = self._bus.property(unit.common, b"TriggeredBy", b"as")
+        return tuple(name for name in map(os.fsdecode, names) if self._is_active(self.unit(name)))
+
+    def _is_active(self, unit: Unit) -> bool:
+        return bool(self._bus.property(unit.common, b"ActiveState", b"s") == b"active")
 
     def rehearse(self) -> None:
         """Walk the way to the signal, and the way of a failure, with calls that change nothing.

@@ -75,6 +75,8 @@ class RestartRules:
     prevent: ExitSet = ExitSet()
     force: ExitSet = ExitSet()
     remain_after_exit: bool = False
+    is_oneshot: bool = False
+    """Type=oneshot, of which systemd refuses Restart=always and on-success, and RestartForceExitStatus=."""
 
     def is_clean(self, end: End) -> bool:
         """Whether this end counts as a success."""
@@ -112,6 +114,7 @@ def rules_of(properties: Properties) -> RestartRules:
         ExitSet(*properties[b"RestartPreventExitStatus"]),
         ExitSet(*properties[b"RestartForceExitStatus"]),
         bool(properties[b"RemainAfterExit"]),
+        properties[b"Type"] == b"oneshot",
     )
 
 
@@ -156,7 +159,9 @@ def sentence(rules: RestartRules, found: Verdict, signal_number: int) -> str:
 
 
 def remedy(found: Verdict, rules: RestartRules) -> tuple[str, ...]:
-    """The lines for its [Service] section that fix it."""
+    """The lines for its [Service] section that fix it; none where no lines do, but --restart does."""
+    if rules.is_oneshot:
+        return ()
     lines = ("Restart=always",) if rules.restart != "always" else ()
     if found.why is Down.REMAINS:
         return ("RemainAfterExit=no", *lines)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 DESTINATION: Final = b"org.freedesktop.systemd1"
+
+
+def one_of_each_template(names: Iterable[str]) -> Collection[str]:
+    """Of these units one for each template, whose instances are alike, and all others."""
+    return {name.partition("@")[0]: name for name in names}.values()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from typing import Final
 
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.target import NEVER
-from memmon_systemd.settings import Action
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.unit import UnitState
@@ -20,11 +19,10 @@ _DEFAULT_START_S: Final = 90.0
 class Aftermath:
     """Follows the units that were asked, until they are back."""
 
-    def __init__(self, manager: Manager, ledger: Ledger, report: Report, action: Action) -> None:
+    def __init__(self, manager: Manager, ledger: Ledger, report: Report) -> None:
         self._manager = manager
         self._ledger = ledger
         self._report = report
-        self._action = action
 
     def ended(self, name: str, now_s: float) -> None:
         """The invocation of a unit has ended: its cgroup went, or systemd says so."""
@@ -50,7 +48,7 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            may_be_back = entry.is_restored or self._action is Action.RELOAD
+            may_be_back = entry.is_restored or entry.is_reload
             if entry.is_down or (entry.ended_s is None and not may_be_back):
                 continue
             if self._is_on_its_way(name, entry, now_s):
@@ -66,9 +64,9 @@ class Aftermath:
         is_active = state.active_state == "active"
         if entry.is_restored:
             entry.is_restored = False
-            if state.invocation_id == entry.invocation_id and self._action is not Action.RELOAD:
+            if state.invocation_id == entry.invocation_id and not entry.is_reload:
                 return False  # It hasn't ended yet: that is told.
-        if self._action is Action.RELOAD and entry.ended_s is None:
+        if entry.is_reload and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()
                 return False
@@ -93,6 +91,10 @@ class Aftermath:
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s
+        if entry.is_down and state.active_state == "inactive" and (triggers := self._triggers(name)):
+            asked_s = now_s if entry.asked_s is None else entry.asked_s
+            self._report.rests(name, _how(entry), ended_s - asked_s, triggers)
+            return
         if entry.is_down:
             how = entry.result or state.sub_state
             why = f"it is {state.active_state} ({how}): systemd doesn't start it again"
@@ -102,6 +104,12 @@ class Aftermath:
             return
         entry.said_s = now_s
         self._report.not_back(name, _how(entry), now_s - ended_s, why)
+
+    def _triggers(self, name: str) -> tuple[str, ...]:
+        try:
+            return self._manager.triggers(self._manager.unit(name))
+        except BusError:
+            return ()
 
     def _start_s(self, name: str) -> float:
         try:

@@ -152,7 +152,10 @@ def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettin
 
 def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
-    limit_bytes = 0
-    if settings.follows_limit:
-        limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
-    return schedule_of(settings, limit_bytes)
+    if not settings.follows_limit:
+        return schedule_of(settings, 0)
+    limit_bytes = limits.tightest_limit_bytes(directory, hierarchy.root)
+    # Without the memory controller MemoryMax= may be set, and isn't in force.
+    is_limitable = os.path.exists(f"{directory}/memory.max")
+    is_of_machine = is_limitable and limit_bytes == limits.physical_bytes()
+    return schedule_of(settings, limit_bytes, is_of_machine=is_of_machine)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from memmon_systemd.monitor.budget import Budget
 from memmon_systemd.monitor.target import Allowance
 from memmon_systemd.output.record import Record
-from memmon_systemd.settings import UNIT_BUDGET, TargetSettings
+from memmon_systemd.settings import UNIT_BUDGET, Action, TargetSettings
 
 
 class Entry:
@@ -19,6 +19,7 @@ class Entry:
         "ended_s",
         "invocation_id",
         "is_down",
+        "is_reload",
         "is_restored",
         "is_spent_said",
         "result",
@@ -37,6 +38,8 @@ class Entry:
         """Whether it was inactive or failed after that, and has no new cgroup: nobody starts it."""
         self.is_restored = False
         """Whether an earlier monitor made the request: then it may be back already."""
+        self.is_reload = False
+        """Whether a reload was asked for, which ends nothing."""
         self.result: str | None = None
         """systemd's Result of it, if that could be read in time."""
         self.said_s: float | None = None
@@ -74,6 +77,7 @@ class Ledger:
         entry.budget.note(now_s)
         entry.is_spent_said = False
         entry.asked_s = now_s
+        entry.is_reload = settings.action is Action.RELOAD
         entry.invocation_id = invocation_id
 
     def times_s(self, name: str) -> Sequence[float]:
@@ -91,6 +95,13 @@ class Ledger:
             entry.asked_s = past.first_asked_s
             entry.invocation_id = past.invocation_id
             entry.is_restored = True
+            entry.is_reload = settings.action is Action.RELOAD
+
+    def adopt(self, name: str, settings: TargetSettings) -> None:
+        """A unit has another budget from now on; what it was asked counts on."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry.budget.rate = settings.budget or UNIT_BUDGET
 
     def is_spent_news(self, name: str) -> bool:
         """Whether it wasn't said yet that the budget of a unit is used up; from now on it was."""

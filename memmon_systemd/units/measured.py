@@ -97,8 +97,11 @@ class MeasuredUnit(Target):
         """There is no cgroup (any more) that could get its files later."""
         self._tries = 0
 
-    def follow_limit(self, now_s: float) -> bool:
-        """Take the limit that is in force now; False where that can't be read, which is counted."""
+    def follow_limit(self, now_s: float, *, is_news: bool = True) -> bool:
+        """Take the limit that is in force now; False where that can't be read, which is counted.
+
+        Where another threshold follows, that is said if it `is_news`.
+        """
         gauge, found = self.gauge, self.found
         if gauge is None or found is None:
             return True
@@ -115,8 +118,18 @@ class MeasuredUnit(Target):
             gauge.follow(schedule)
             gauge.look_closer()
             self.look_at(now_s)
-            self._context.shared.report.threshold_changed(self)
+            if is_news:
+                self._context.shared.report.threshold_changed(self)
         return True
+
+    def _measure_anew(self, found: Found) -> None:
+        """Another metric counts from now on; where its files can't be opened the old one stays."""
+        gauge = self._open_gauge(found)
+        if gauge is None or self.gauge is None:
+            return
+        self.gauge.close()
+        self.gauge = gauge
+        gauge.look_closer()
 
     def _open(self, found: Found) -> Gauge | None:
         """Open what is measured; None: not yet, or gone."""

@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from memmon_systemd.linux import cgroup
+from memmon_systemd.linux import cgroup, inotify
 from memmon_systemd.linux.libc import IN_CREATE, IN_DELETE, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Libc
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR
-
-_HEADER: Final = struct.Struct("iIII")
-"""struct inotify_event: watch, mask, cookie, length of the name (inotify(7))."""
-_READ_BYTES: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +102,8 @@ class SliceWatch:
     def news(self, is_wanted: Callable[[str], bool]) -> News:
         """What happened since the last call; where inotify doesn't tell all, anything may have."""
         units = limits = not self.has_all
-        while self.descriptor != NO_DESCRIPTOR:
-            try:
-                events = os.read(self.descriptor, _READ_BYTES)
-            except BlockingIOError:
-                break
-            for mask, name in _parsed(events):
+        if self.descriptor != NO_DESCRIPTOR:
+            for mask, name in inotify.events(self.descriptor):
                 unit = cgroup.unit_of(name)
                 if unit is None and name and self.on_other is not None:
                     self.on_other()
@@ -124,8 +114,7 @@ class SliceWatch:
 
     def rehearse(self) -> None:
         """Read an event as inotify writes it."""
-        event = _HEADER.pack(0, IN_CREATE, 0, 16) + b"rehearsal.scope\0"
-        for _, name in _parsed(event):
+        for _, name in inotify.parsed(inotify.event(IN_CREATE, b"rehearsal.scope")):
             cgroup.unit_of(name)
 
     def _open(self) -> None:
@@ -160,12 +149,3 @@ class SliceWatch:
         for watch in before - watches:
             self._libc.unwatch(self.descriptor, watch)
         return watches
-
-
-def _parsed(events: bytes) -> Iterator[tuple[int, str]]:
-    at = 0
-    while at < len(events):
-        _, mask, _, length = _HEADER.unpack_from(events, at)
-        at += _HEADER.size
-        yield mask, os.fsdecode(events[at : at + length].rstrip(b"\0"))
-        at += length

@@ -11,6 +11,7 @@ The arguments are memory-monitor's. A CHANGE is one of
     plants-an-object    each look at a unit makes an object that stays
     plants-a-page       each look at a unit maps a page and touches it
     units-in=DIRECTORY  the units' cgroups are below this directory, on any file system
+    runtime-in=DIRECTORY  the manager's runtime directory, which a reload shows in, is below this directory
     collects-soon       garbage is collected after 50 new objects, not 700
     clock-times=N       its clock runs so many times as fast, and its waits are as much shorter
 """
@@ -119,6 +120,12 @@ def units_in(directory: str) -> None:
     replace(cgroup, "find_hierarchy", lambda: hierarchy)
 
 
+def runtime_in(directory: str) -> None:
+    from memmon_systemd.units import reload_watch
+
+    replace(reload_watch, "runtime_directory", lambda _environ, **_: directory)
+
+
 def clock_times(times_text: str) -> None:
     """Before the monitor is imported: its functions take time.monotonic for a default."""
     times, real_clock = float(times_text), time.monotonic
@@ -139,6 +146,7 @@ CHANGES: Final[dict[str, Callable[..., None]]] = {
     "plants-an-object": partial(plants, lambda: kept.append(object())),
     "plants-a-page": partial(plants, plant_page),
     "units-in": units_in,
+    "runtime-in": runtime_in,
     "collects-soon": partial(gc.set_threshold, 50, 1, 1),
 }
 

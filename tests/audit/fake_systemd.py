@@ -49,6 +49,9 @@ class FakeSystemd:
         self.answer = Answer.KILLS
         self.active_state = "active"
         """That of each unit that has a directory."""
+        self.runtime = top.parent / "runtime"
+        """Where a reload shows, and where the unit files are that `configure` writes."""
+        self.kill_mode = "control-group"
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.calls = 0
@@ -150,17 +153,37 @@ class FakeSystemd:
             "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
             "TimeoutStartUSec": ("t", 90_000_000),
             "Type": ("s", "simple"),
+            "KillMode": ("s", self.kill_mode),
+            "TriggeredBy": ("as", []),
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
             "FreezerState": ("s", "running"),
             "InactiveExitTimestampMonotonic": ("t", 1_000_000),
             "ActiveEnterTimestampMonotonic": ("t", 2_000_000),
+            "FragmentPath": ("s", self._fragment(unit)),
+            "DropInPaths": ("as", []),
             "Restart": ("s", "always"),
             "SuccessExitStatus": ("(aiai)", ([], [])),
             "RestartPreventExitStatus": ("(aiai)", ([], [])),
             "RestartForceExitStatus": ("(aiai)", ([], [])),
             "RemainAfterExit": ("b", False),
         }
+
+    def configure(self, unit: str, *lines: str) -> None:
+        """Write the unit's file, with these lines in its section."""
+        self.runtime.mkdir(exist_ok=True)
+        text = "\n".join(["[Service]", "ExecStart=x", "[X-MemoryMonitor]", *lines, ""])
+        (self.runtime / unit).write_text(text)
+
+    def reload(self) -> None:
+        """What a daemon-reload shows."""
+        directory = self.runtime / "systemd" / "generator"
+        directory.mkdir(parents=True)
+        directory.rmdir()
+
+    def _fragment(self, unit: str) -> str:
+        path = self.runtime / unit
+        return os.fspath(path) if path.exists() else ""
 
     def _rows(self, states: list[str], patterns: list[str]) -> list[tuple[Any, ...]]:
         """The units of these names; of a glob those that have a directory. All states if none are given."""
@@ -185,7 +208,7 @@ class FakeSystemd:
 
     def _main_pid(self, unit: str) -> int:
         with suppress(FileNotFoundError):
-            return int((self.top / unit / "cgroup.procs").read_text() or 0)
+            return int(((self.top / unit / "cgroup.procs").read_text() or "0").split()[0])
         return 0
 
 

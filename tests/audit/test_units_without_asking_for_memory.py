@@ -6,6 +6,8 @@ The units are those of units.py, on plain files; with real ones: tests/vm.
 import fcntl
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.process.waiting import eventually
 
 LOOKS = 1000
 INTERVAL = "10ms"
+RELOADED = 20
 FASTER = "clock-times=10"
 """What is repeated once in an interval takes a tenth of the time; memory doesn't know the time."""
 DEADLINE_S = 60.0
@@ -29,6 +32,7 @@ WATCHDOG = {"WATCHDOG_USEC": "500000"}
 
 HELD = {
     "state": (),
+    "wrapper": (),
     "min-age": ("--min-age", "8760h"),
     "budget": ("--budget", "1/1h"),
     "at-most": ("--at-most", "1"),
@@ -36,6 +40,7 @@ HELD = {
 """What holds a request back: the options."""
 WHY_HELD = {
     "state": "stopping",
+    "wrapper": "leaves its other processes",
     "min-age": "younger",
     "budget": "asked once",
     "at-most": "of its kind are down",
@@ -178,16 +183,38 @@ def test_while_a_unit_is_signalled_by_systemd_or_without_it(
     wait_for_count(monitor, how, 5)
 
 
+@pytest.fixture
+def shell_that_waits() -> Iterator[Callable[[], tuple[int, int]]]:
+    """Starts a shell whose child has more memory than it: both."""
+    script = f"{sys.executable} -IS -c 'x = bytes([1]) * (20 << 20); print(flush=True); input()'; exit"
+    with ExitStack() as stack:
+
+        def start() -> tuple[int, int]:
+            command = ("sh", "-c", script)
+            pipe = subprocess.PIPE
+            shell = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe))
+            stack.callback(shell.communicate, b"\n")
+            assert shell.stdout is not None
+            shell.stdout.readline()
+            return shell.pid, int(Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text())
+
+        yield start
+
+
 @pytest.mark.parametrize("case", HELD, ids=HELD)
 def test_while_a_unit_is_held_for_a_while_and_again(
     case: str,
     systemd: FakeSystemd,
     start_monitor: Start,
     start_leaker: Callable[..., Leaker],
+    shell_that_waits: Callable[[], tuple[int, int]],
     record: Record,
 ) -> None:
-    main_pid = start_leaker("main", ignore=True).pid
-    first, second = (FakeUnit(systemd.top, f"held@{number}.service", main_pid) for number in (1, 2))
+    pids: tuple[int, ...] = (start_leaker("main", ignore=True).pid,)
+    if case == "wrapper":
+        systemd.kill_mode = "process"
+        pids = shell_that_waits()
+    first, second = (FakeUnit(systemd.top, f"held@{number}.service", *pids) for number in (1, 2))
     options = (*HELD[case], "-i", INTERVAL, "held@*.service")
     monitor = unit_monitor(start_monitor, systemd, *options, changes=FASTER)
     if case in ("budget", "at-most"):
@@ -223,6 +250,27 @@ def test_while_a_unit_restarts_50_times(systemd: FakeSystemd, start_monitor: Sta
             wait_for_count(monitor, "waiting: it stopped", restarts)
             unit.start()
             wait_for_count(monitor, ": ok: ", restarts + 1)
+
+
+def test_while_all_unit_files_are_read_again_100_times(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    units = [FakeUnit(systemd.top, f"configured@{number}.service") for number in range(RELOADED)]
+    FakeUnit(systemd.top, "wrong.service")
+    systemd.configure("wrong.service", "Threshold=500M")
+    for unit in units:
+        systemd.configure(unit.name, "Threshold=500M")
+    (systemd.runtime / "systemd").mkdir()
+    changes = f"{FASTER},runtime-in={systemd.runtime}"
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "--configured", changes=changes)
+    with nothing_asked(monitor, record):
+        for reloads in range(1, 101):
+            for unit in units:
+                systemd.configure(unit.name, f"Threshold={500 + reloads}M", "Metric=current")
+            systemd.configure("wrong.service", f"Threshold={reloads} apples", f"Treshold={reloads}M")
+            systemd.reload()
+            wait_for_count(monitor, f"settings changed: Threshold={500 + reloads}MiB", RELOADED)
+            wait_for_count(monitor, f"'{reloads} apples' is not a size", 1)
 
 
 def test_while_every_reading_is_said(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:

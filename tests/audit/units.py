@@ -36,7 +36,8 @@ def unit_monitor(
     """A monitor of units of `systemd`, after READY; `changes` are further ones of altered.py."""
     command = (*ALTERED, f"units-in={systemd.top}{changes and ','}{changes}")
     environment = {"PYTHONPATH": os.fspath(ROOT), **systemd.environment, **options.pop("environment", {})}
-    monitor = start("-m", str(LIMIT_MIB), *arguments, command=command, environment=environment, **options)
+    threshold = () if "--configured" in arguments else ("-m", str(LIMIT_MIB))
+    monitor = start(*threshold, *arguments, command=command, environment=environment, **options)
     monitor.wait_ready(DEADLINE_S)
     return monitor
 
@@ -55,17 +56,17 @@ def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
 class FakeUnit:
     """A unit's directory and its memory."""
 
-    def __init__(self, top: Path, name: str, pid: int = 0) -> None:
+    def __init__(self, top: Path, name: str, pid: int = 0, *children: int) -> None:
         """Starts it, with `pid` as its main process."""
         self.name = name
         self.directory = top / name
-        self._pid = pid
+        self._pids = (pid, *children) if pid else ()
         self.start()
 
     def start(self) -> None:
         """Make its cgroup, then its files, as systemd does; last the one that the monitor opens first."""
         self.directory.mkdir()
-        (self.directory / "cgroup.procs").write_text(f"{self._pid}\n" if self._pid else "")
+        (self.directory / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in self._pids))
         (self.directory / "memory.events").write_text("low 0\nhigh 0\nmax 0\noom 0\n")
         (self.directory / "memory.stat").write_text(_stat(LOW_BYTES))
         (self.directory / "written").write_text(f"{LOW_BYTES}\n")

@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, Self
 
 from tests.process.namespace import PidNamespace
-from tests.process.waiting import Output, eventually_or_ended
+from tests.process.waiting import Output, eventually, eventually_or_ended
 
 SOURCE: Final = Path(__file__).with_name("leaker.c")
 START_DEADLINE_S: Final = 30.0
@@ -41,6 +42,10 @@ def build_leaker(directory: Path) -> Path:
     if done.returncode != 0:
         raise RuntimeError(f"{compiler} can't compile {SOURCE}:\n{done.stderr}")
     return program
+
+
+YOUNG_S: Final = 1.1
+"""A little more than the monitor waits for a forked child to execute another program."""
 
 
 class _Child:
@@ -205,6 +210,11 @@ class Crowd(_Child):
         child = cls(program, directory, arguments, namespace)
         child._wait_until_ready()
         return child
+
+    def wait_until_grown(self) -> None:
+        """Wait until none may be about to execute another program: a new child isn't asked."""
+        born_s = time.monotonic()
+        eventually(lambda: time.monotonic() - born_s > YOUNG_S, 2 * YOUNG_S, "the last one is old enough")
 
     @property
     def pids(self) -> list[int]:

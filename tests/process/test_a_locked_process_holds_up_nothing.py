@@ -1,9 +1,9 @@
 """A process that keeps its memory map locked is unreadable by itself: the monitor and all others go on."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -85,7 +85,11 @@ def test_as_many_threads_are_left_as_one_user_may_occupy_and_they_come_back(
     start_stuck: Callable[..., Stuck], start_leaker: Callable[..., Leaker], another_uid: int
 ) -> None:
     reader = slow_read.SlowReader()
-    threads = len(list(Path("/proc/self/task").iterdir()))
+    # By their names, not their number: a thread of an earlier test may end at any moment.
+    before = set(os.listdir("/proc/self/task"))
+
+    def made() -> int:
+        return len(set(os.listdir("/proc/self/task")) - before)
 
     def is_locked(pid: int) -> bool:
         try:
@@ -100,11 +104,11 @@ def test_as_many_threads_are_left_as_one_user_may_occupy_and_they_come_back(
         assert [is_locked(process.pid) for process in stuck] == [True] * 4
     # On a machine that is busy an answer can be late, too.
     eventually(lambda: not is_locked(healthy.pid), SOON_S, "the other one is read")
-    assert len(list(Path("/proc/self/task").iterdir())) == threads + slow_read.THREADS
+    assert made() == slow_read.THREADS
     for process in stuck:
         process.free()
         eventually(lambda pid=process.pid: not is_locked(pid), SOON_S, "it is read again")  # type: ignore[misc]
-    assert len(list(Path("/proc/self/task").iterdir())) == threads + slow_read.THREADS
+    assert made() == slow_read.THREADS
 
 
 def test_waits_in_vain_take_a_small_part_of_the_time(start_stuck: Callable[..., Stuck]) -> None:

@@ -47,7 +47,7 @@ def found(*arguments: str, **options: Any) -> tuple[int, dict[str, str]]:
 def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_leaker: Start) -> None:
     leakers = [start_leaker(NAME, mib=30), start_leaker(NAME, mib=2)]
     done = check("-m", "20", NAME)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     shown = [line for line in done.stdout.splitlines() if line.startswith(f"  {NAME}")]
     assert all(line.endswith(" yes") or " yes    " in line for line in shown)
     (over,) = [line for line in shown if f"{NAME}[{leakers[0].pid}] " in line]
@@ -58,11 +58,13 @@ def test_each_process_is_shown_against_the_limit_and_none_is_signalled(start_lea
     assert [leaker.lines for leaker in leakers] == [["ready"], ["ready"]]
 
 
-def test_a_process_above_the_limit_or_that_nobody_starts_again_is_a_note(start_leaker: Start) -> None:
+def test_a_process_above_the_threshold_is_an_error_and_that_nobody_starts_it_again_a_note(
+    start_leaker: Start,
+) -> None:
     start_leaker(NAME, mib=30)
     status, findings = found("-m", "20", NAME)
-    assert status == 0
-    assert findings["over-now"] == findings["no-restart"] == "note"
+    assert status == 3
+    assert (findings["over-now"], findings["no-restart"]) == ("error", "note")
 
 
 def test_a_process_that_may_not_be_signalled_is_an_error(another_uid: int, start_leaker: Start) -> None:
@@ -205,7 +207,7 @@ def test_a_report_that_cant_be_written_is_one_line(start_leaker: Start, form: tu
 def test_without_proc_and_systemd_it_says_what_there_is_to_say(start_leaker: Start) -> None:
     leaker = start_leaker(NAME, mib=30)
     status, findings = found("-m", "20", NAME, command=AS_ON_MACOS)
-    assert (status, findings) == (0, {"no-restart": "note", "over-now": "note"})
+    assert (status, findings) == (3, {"no-restart": "note", "over-now": "error"})
     assert leaker.lines == ["ready"]
 
 

@@ -75,7 +75,7 @@ def test_a_monitor_that_starts_with_5200_processes_leaves_the_rest_undone(
     start_crowd: Callable[..., Crowd],
     start_monitor: Callable[..., MonitorProcess],
 ) -> None:
-    start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace)
+    start_crowd(f"{MINE}-many", MANY, ignore=True, namespace=namespace).wait_until_grown()
     monitor = start_monitor("-m", "0.0001%", f"{MINE}-many", namespace=namespace)
     monitor.wait_for_line("sent SIGTERM", 30)
     print(f"\n{number.name}: ended {end(monitor, number) * 1000:.0f} ms later")

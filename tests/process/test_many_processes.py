@@ -42,6 +42,7 @@ def test_5200_processes_are_all_found_and_each_is_signalled_once(
 ) -> None:
     hard = hard_limit or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     crowd = start_crowd(NAME, MANY, ignore=True, namespace=namespace)
+    crowd.wait_until_grown()
     monitor = start_monitor(
         *("-m", "0.0001%", "-i", "1", "--repeat", "1h", NAME),
         prefix=("prlimit", f"--nofile=1024:{hard}", "--"),

@@ -96,6 +96,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     ],
     Event.BUDGET_SPENT: [lambda r: r.held(process(), Hold.BUDGET, UNBOUNDED)],
     Event.CAME_BACK: [lambda r: r.came_back("app.service", "ended", 3.2, 4.0)],
+    Event.RESTS: [lambda r: r.rests("app.service", "ended", 1.0, ("app.socket",))],
     Event.NOT_BACK: [lambda r: r.not_back("app.service", "ended", 90.0, "it is failed")],
     Event.HARD_IS_LOW: [lambda r: r.warn.hard_is_low("app.service", "80 MiB")],
     Event.FAILED: [lambda r: r.request_failed(process(), DONE)],
@@ -119,6 +120,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.STOP_UNKNOWN: [lambda r: r.warn.stop_unknown("app.service", "no answer within 1 s")],
     Event.INVOCATION_UNKNOWN: [lambda r: r.warn.invocation_unknown("app.service", "no answer within 1 s")],
     Event.STAYS_DOWN: [lambda r: r.warn.stays_down("app.service", "Restart=no", "Restart=always")],
+    Event.NOT_PERMITTED: [lambda r: r.warn.not_permitted("app.service", "no", "be root")],
     Event.RESTART_UNKNOWN: [lambda r: r.warn.restart_unknown("app.service", "no answer within 1 s")],
     Event.NAME_GUESSED: [lambda r: r.warn.name_guessed("app", "app.service", "no answer within 1 s")],
     Event.SKIPPED: [
@@ -138,6 +140,11 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.PROCESS_NOT_HELD: [lambda r: r.warn.process_not_held("app", 123, "EPERM")],
     Event.FEW_DESCRIPTORS: [lambda r: r.warn.few_descriptors("EPERM")],
     Event.OWNER_SKIPPED: [lambda r: r.warn.owner_skipped("cron.service", "app[123]", "another main process")],
+    Event.SETTINGS_CHANGED: [lambda r: r.settings_changed(process(), ["Threshold=80% (was 90%)"])],
+    Event.LEFT_TO_ANOTHER: [lambda r: r.left_to("app.service", "memory-monitor@app.service")],
+    Event.TAKEN_OVER: [lambda r: r.taken_over("app.service", "memory-monitor@app.service")],
+    Event.UNIT_SETTINGS_WRONG: [lambda r: r.warn.unit_settings("app.service", "/x:3: 'q'", is_kept=True)],
+    Event.UNIT_FILES_UNKNOWN: [lambda r: r.warn.unit_files_unknown("no answer within 1 s")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
     Event.PAUSED: [lambda r: r.paused("worker@*.service", None, "until 14:05")],
     Event.RESUMED: [

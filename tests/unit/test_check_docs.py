@@ -10,7 +10,8 @@ from memmon_systemd.check.command import judge
 from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Checked, Id, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import FORM, as_json
-from tests.unit.test_check_rules import HEALTHY, MACHINE, PROCESS, levels_seen, restart
+from memmon_systemd.settings import Settings
+from tests.unit.test_check_rules import HEALTHY, MACHINE, OWN, PROCESS, levels_seen, restart
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"
 SETTINGS = parse(["-m", "400", "myapp"])
@@ -41,19 +42,17 @@ def fields(value: object, path: str = "") -> Iterator[str]:
             yield from fields(inner, f"{path}[]")
 
 
-def report() -> dict[str, object]:
+def report(settings: Settings = SETTINGS) -> dict[str, object]:
     """A unit with findings, a process, and a name that matches nothing."""
-    cases = [
-        Case(SETTINGS.target, SETTINGS.user, MACHINE, subject)
-        for subject in (restart("no")(HEALTHY), PROCESS)
-    ]
+    subjects = ((restart("no")(HEALTHY), OWN), (PROCESS, None))
+    cases = [Case(SETTINGS.target, SETTINGS.user, MACHINE, subject, own) for subject, own in subjects]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     missing = Missing("x", "there is no unit x.service", ("y.service",))
     resolved = [
         Resolved("myapp", Kind.UNIT, "a unit of that name is loaded", checked),
         Resolved("x", Kind.UNIT, "--as unit", (), missing),
     ]
-    text = as_json(SETTINGS, MACHINE, resolved, 4)
+    text = as_json(settings, MACHINE, resolved, 4)
     loaded: dict[str, object] = json.loads(text)
     return loaded
 
@@ -69,7 +68,8 @@ def test_every_id_and_its_levels_are_documented_and_no_others() -> None:
 
 
 def test_every_field_is_documented_and_no_others() -> None:
-    assert documented_fields() == set(fields(report()))
+    without_threshold = fields(report(parse(["--check", "myapp"])))
+    assert documented_fields() == {*fields(report()), *without_threshold}
 
 
 def test_the_documented_form_is_that_of_the_code() -> None:

@@ -105,7 +105,8 @@ def test_another_monitor_is_known_by_its_command_line(
     with fake_monitor(tmp_path, "-m", "5", *options, "myapp.service") as process:
         reader = MonitorReader(lambda: None, False)
         found = reader.of("myapp.service", 0).known
-    assert (OtherMonitor(process.pid, None) in found) is counts
+    told = parse(["-m", "5", "x"]).target
+    assert (OtherMonitor(process.pid, None, told) in found) is counts
 
 
 @pytest.mark.parametrize("word", ["--version", "--help", "-h", "-vh", "-qh"])
@@ -121,6 +122,7 @@ def test_a_monitor_that_says_its_version_or_help_says_it_not_in_the_report(
 OPTIONS = [
     *("-m", "-m5", "--max-memory=", "-i", "-s", "--metric", "--swap", "--growth", "--for", "--repeat"),
     *("--kill-whom", "--restart", "--user", "--as", "-n", "--once", "--until-stopped", "--check", "--json"),
+    *("--check-config", "--hard", "--budget"),
     *("-v", "-q", "--version", "--help", "-h", "--", "[z-a]", "worker@*.service", "x.timer", "1e999", "80%"),
 ]
 WORDS = st.one_of(st.sampled_from(OPTIONS), st.binary(max_size=300).map(os.fsdecode))

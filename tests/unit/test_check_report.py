@@ -20,6 +20,7 @@ from tests.unit.test_check_rules import (
     reads,
     restart,
     service,
+    unit,
 )
 
 
@@ -60,10 +61,11 @@ myapp: myapp.service (a unit of that name is loaded)
            fix: systemctl edit myapp.service
                 [Service]
                 Restart=always
-  note     it is above the threshold now: it would be signalled as soon as a
+  error    it is above the threshold now: it would be signalled as soon as a
            monitor starts [over-now]
+           fix: systemctl restart myapp.service
 
-1 error, 1 note
+2 errors
 """
 
 
@@ -128,7 +130,8 @@ def test_what_there_is_instead_is_one_line() -> None:
     ("subjects", "status"),
     [
         ((HEALTHY,), 0),
-        ((reads(unreclaimable=500)(HEALTHY),), 0),
+        ((reads(unreclaimable=500)(HEALTHY),), 3),
+        ((unit(needs_reload=True)(HEALTHY),), 0),
         ((HEALTHY, restart("no")(HEALTHY)), 3),
         ((facts(high=Bound(MIB, UNIT))(HEALTHY),), 3),
     ],

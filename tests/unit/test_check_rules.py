@@ -9,18 +9,23 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.command import judge
+from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.facts import (
     SWAP,
     Bound,
     Case,
     CgroupKind,
+    Configured,
+    FileProblem,
     Machine,
     OtherMonitor,
     OtherMonitors,
+    Payload,
     Rights,
     Subject,
 )
 from memmon_systemd.check.findings import Finding, Id, Level
+from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import KillWhom, Metric
 from memmon_systemd.systemd.manager import POLKIT_HINT
@@ -59,11 +64,15 @@ PROCESS = replace(
 Change = Callable[[Subject], Subject]
 
 
-def found(subject: Subject, options: str = "", machine: Machine = MACHINE) -> list[Finding]:
+def found(
+    subject: Subject, options: str = "", machine: Machine = MACHINE, own: Configured | None = None
+) -> list[Finding]:
     settings = parse(["-m", "400", *options.split(), "myapp"])
     if settings.target.metric is not None:
         subject = replace(subject, metric=settings.target.metric)
-    return list(judge(Case(settings.target, settings.user, machine, subject)))
+    if settings.target.hard_threshold is not None:
+        subject = replace(subject, hard_bytes=settings.target.hard_threshold.threshold_bytes(2048 * MIB))
+    return list(judge(Case(settings.target, settings.user, machine, subject, own)))
 
 
 def findings(subject: Subject, options: str = "", machine: Machine = MACHINE) -> dict[Id, Level]:
@@ -117,6 +126,50 @@ def test_nothing_is_found_of_a_healthy_service(options: str) -> None:
     assert findings(HEALTHY, options) == {}
 
 
+def grown(age_s: float, mib: int, *changes: Change) -> Change:
+    """It in an invocation of this age, which uses so much; and with other changes."""
+
+    def change(subject: Subject) -> Subject:
+        for one in (*changes, facts(age_s=age_s), reads(unreclaimable=mib)):
+            subject = one(subject)
+        return subject
+
+    return change
+
+
+def shape(**changes: object) -> Change:
+    """It made in another way."""
+    return facts(shape=Shape(**changes))  # type: ignore[arg-type]  # by the table
+
+
+def limited(state: MaximumState) -> Change:
+    """It with a MemoryMax= of its own that no memory.max has."""
+
+    def change(subject: Subject) -> Subject:
+        without = facts(maximum=None, shape=Shape(maximum_state=state))(subject)
+        return unit(memory_max_bytes=1024 * MIB)(without)
+
+    return change
+
+
+def MonitorOf(options: str = "-m 400", unit: str | None = None) -> OtherMonitor:  # noqa: N802 - makes one
+    return OtherMonitor(99, unit, parse([*options.split(), "x"]).target)
+
+
+def monitored(*monitors: OtherMonitor) -> Change:
+    return facts(monitors=OtherMonitors(monitors))
+
+
+def wraps(kill_mode: str) -> Change:
+    """A shell that waits for a child."""
+    return lambda subject: service(kill_mode=kill_mode)(shape(is_wrapper=True)(subject))
+
+
+def triggered(kind: str) -> Change:
+    """It is started by a socket."""
+    return lambda subject: unit(triggered_by=("myapp.socket",))(restart(kind)(subject))
+
+
 TERM, HUP = signal.SIGTERM, signal.SIGHUP
 DEFAULT = facts(disposition=Disposition.DEFAULT)
 
@@ -161,12 +214,22 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("no control process", facts(), "--kill-whom control", Id.NOBODY_TO_SIGNAL, Level.WARNING),
     ("KillMode=process", service(kill_mode="process"), "", Id.KILL_MODE, Level.WARNING),
     ("KillMode=none, one process", lambda subject: facts(pids=(812,))(service(kill_mode="none")(subject)), "",
-     Id.KILL_MODE, Level.NOTE),
+     Id.KILL_MODE, Level.WARNING),
     ("KillMode=none", service(kill_mode="none"), "--restart", Id.KILL_MODE, Level.WARNING),
     ("StartLimit in an hour", service(start_limit_interval_s=3600.0), "", Id.START_LIMIT, Level.WARNING),
     ("StartLimit for ever", service(start_limit_interval_s=float("inf")), "", Id.START_LIMIT, Level.WARNING),
-    ("StartLimit in 30 s", service(start_limit_interval_s=30.0), "", Id.START_LIMIT, Level.NOTE),
+    ("StartLimit, and no budget", service(start_limit_interval_s=3600.0), "--budget infinity",
+     Id.START_LIMIT, Level.WARNING),
+    ("StartLimit at the growth seen", grown(3600, 100, service(start_limit_interval_s=86400.0)), "",
+     Id.START_LIMIT, Level.WARNING),
+    ("neither StartLimit nor budget", service(start_limit_burst=0), "--budget infinity",
+     Id.NO_BOUND, Level.WARNING),
     ("two monitors", facts(monitors=OtherMonitors((OtherMonitor(99, "other.service"),))), "",
+     Id.ALREADY_MONITORED, Level.WARNING),
+    ("a monitor that does the same", monitored(MonitorOf()), "", Id.MONITORED, Level.NOTE),
+    ("a monitor that does something else", monitored(MonitorOf("-m 50%")), "",
+     Id.ALREADY_MONITORED, Level.WARNING),
+    ("two that do the same", monitored(MonitorOf(), MonitorOf("-m 400", "memory-monitor@myapp.service")), "",
      Id.ALREADY_MONITORED, Level.WARNING),
     ("a monitor that can't be read", facts(monitors=OtherMonitors(unread=("python3[99]",))), "",
      Id.MONITORS_UNKNOWN, Level.NOTE),
@@ -175,9 +238,17 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
      Id.MEMORY_MAX_BELOW, Level.ERROR),
     ("MemoryMax= of its slice below", facts(maximum=Bound(300 * MIB, "app.slice")), "",
      Id.MEMORY_MAX_BELOW, Level.ERROR),
-    ("MemoryMax= 1 s away", facts(maximum=Bound(500 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
-    ("MemoryMax= 0.5 s away", facts(maximum=Bound(450 * MIB, UNIT)), "", Id.MEMORY_MAX_CLOSE, Level.WARNING),
-    ("MemoryMax= and no end of time", unit(timeout_stop_s=float("inf")), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= 0.5 s away", facts(maximum=Bound(400 * MIB + MIB // 2, UNIT)), "",
+     Id.MEMORY_MAX_CLOSE, Level.WARNING),
+    ("MemoryMax= 3 s away at the growth seen", grown(60, 100, facts(maximum=Bound(405 * MIB, UNIT))), "",
+     Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("MemoryMax= and no end of time", grown(60, 100, unit(timeout_stop_s=float("inf")),
+     facts(maximum=Bound(500 * MIB, UNIT))), "", Id.MEMORY_MAX_CLOSE, Level.NOTE),
+    ("--hard below", facts(), "--hard 10%", Id.HARD_NOT_ABOVE, Level.WARNING),
+    ("--hard at MemoryMax=", facts(), "--hard 100%", Id.HARD_ABOVE_MAX, Level.WARNING),
+    ("--min-age too long", grown(600, 100), "--min-age 1d", Id.MIN_AGE_LONG, Level.WARNING),
+    ("no ExecReload=", unit(can_reload=False), "--reload", Id.NO_RELOAD, Level.ERROR),
+    ("--then-restart too early", facts(), "--then-restart 1", Id.THEN_RESTART_EARLY, Level.NOTE),
     ("MemoryHigh=", facts(high=Bound(400 * MIB, UNIT)), "", Id.MEMORY_HIGH_BELOW, Level.WARNING),
     ("more than the machine", facts(threshold_bytes=8192 * MIB, maximum=None), "",
      Id.ABOVE_PHYSICAL, Level.ERROR),
@@ -187,9 +258,34 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("active page cache", reads(working_set=250), "--metric working-set", Id.PAGE_CACHE, Level.WARNING),
     ("no memory controller", facts(metric=Metric.RSS, readings={"rss": MIB}), "",
      Id.NO_MEMORY_CONTROLLER, Level.WARNING),
-    ("above now", reads(unreclaimable=401), "", Id.OVER_NOW, Level.NOTE),
-    ("above with swap only", reads(swap=301), "--swap", Id.OVER_NOW, Level.NOTE),
+    ("above now", reads(unreclaimable=401), "", Id.OVER_NOW, Level.ERROR),
+    ("above with swap only", reads(swap=301), "--swap", Id.OVER_NOW, Level.ERROR),
+    ("a share of the machine", facts(maximum=None), "-m 5%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("--hard is a share of the machine", facts(maximum=None), "--hard 50%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("--for is too long", facts(age_s=100.0), "--for 30min", Id.FOR_TOO_LONG, Level.WARNING),
+    ("MemoryMax= isn't in force", limited(MaximumState.NOT_IN_FORCE), "-m 5%",
+     Id.MEMORY_MAX_NOT_IN_FORCE, Level.WARNING),
+    ("MemoryMax= of cgroup v1", limited(MaximumState.BY_V1), "-m 80%", Id.NO_MEMORY_MAX, Level.WARNING),
+    ("files in a tmpfs", shape(shared_bytes=60 * MIB, mapped_bytes=9 * MIB), "",
+     Id.SHARED_MEMORY, Level.WARNING),
+    ("shared memory", shape(shared_bytes=60 * MIB, mapped_bytes=50 * MIB), "", Id.SHARED_MEMORY, Level.NOTE),
+    # how it is made
+    ("ExecStop=", service(has_exec_stop=True), "", Id.EXEC_STOP, Level.WARNING),
+    ("another signal", unit(stop_signal=signal.SIGQUIT), "-s TERM", Id.NOT_STOP_SIGNAL, Level.WARNING),
+    ("another signal of its own", unit(stop_signal=signal.SIGTERM), "-s USR1",
+     Id.NOT_STOP_SIGNAL, Level.NOTE),
+    ("a shell, KillMode=mixed", wraps("mixed"), "", Id.WRAPPER, Level.WARNING),
+    ("a shell, all, KillMode=mixed", wraps("mixed"), "--kill-whom all", Id.WRAPPER, Level.WARNING),
+    ("a shell, KillMode=process", wraps("process"), "", Id.WRAPPER, Level.ERROR),
+    ("a shell, KillMode=none", wraps("none"), "--restart", Id.WRAPPER, Level.ERROR),
+    ("the first of a PID namespace", shape(dropped_by="app[812]"), "", Id.SIGNAL_DROPPED, Level.ERROR),
+    ("frozen", shape(is_frozen=True), "", Id.FROZEN, Level.WARNING),
+    ("started by a socket", triggered("no"), "", Id.TRIGGERED, Level.NOTE),
+    ("started by a socket after a failure", triggered("on-failure"), "", Id.TRIGGERED, Level.NOTE),
     ("unreadable", facts(readings={}, trouble="I/O error"), "", Id.UNREADABLE, Level.ERROR),
+    # containers
+    ("a container elsewhere", facts(payload=Payload("docker", None)), "", Id.PAYLOAD_ELSEWHERE, Level.ERROR),
+    ("conmon and SIGUSR1", facts(main_name="conmon"), "-s USR1", Id.SIGNAL_NOT_FORWARDED, Level.ERROR),
     # the unit
     ("masked", unit(load_state="masked"), "", Id.NOT_LOADED, Level.ERROR),
     ("stopped", facts(pids=(), readings={}), "", Id.NOT_RUNNING, Level.NOTE),
@@ -258,12 +354,35 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (lambda subject: DEFAULT(restart("on-failure")(subject)), "-s USR1"),
         # The page cache is no part of this metric.
         (reads(current=399, working_set=399), ""),
-        # 100 MB/s don't get there within TimeoutStopSec=.
-        (lambda subject: unit(timeout_stop_s=1.0)(facts(maximum=Bound(500 * MIB, UNIT))(subject)), ""),
+        # At the growth seen it doesn't get there within TimeoutStopSec=, or is started rarely.
+        (grown(60, 100, facts(maximum=Bound(410 * MIB, UNIT))), ""),
+        (grown(86400, 100, service(start_limit_interval_s=86400.0)), ""),
+        # What is assumed of its growth makes no finding of what is left.
+        (facts(maximum=Bound(410 * MIB, UNIT), age_s=30.0), ""),
+        (grown(600, 100), "--min-age 1d --hard 450"),
+        # The budget is used up before the limit of starts is.
+        (service(start_limit_burst=12, start_limit_interval_s=3600.0), ""),
+        (service(start_limit_interval_s=3600.0), "--budget 4/1h"),
+        (service(start_limit_interval_s=3600.0), "--reload"),
         # No limit of starts.
         (service(start_limit_interval_s=0.0), ""),
         (service(start_limit_interval_s=3600.0, start_limit_burst=0), ""),
         (service(type="forking", pid_file="/run/myapp.pid"), ""),
+        # systemd stops the others, and waits for them; or they are signalled, too.
+        (wraps("control-group"), ""),
+        (wraps("process"), "--kill-whom all"),
+        # ExecStop= is what a restart is for, and takes its own signal.
+        (service(has_exec_stop=True), "--restart"),
+        (unit(stop_signal=signal.SIGQUIT), "-s QUIT"),
+        (unit(stop_signal=signal.SIGQUIT), "-s auto"),
+        (shape(dropped_by="app[812]"), "--restart"),
+        # It has gone less than half of the way, or --hard doesn't wait.
+        (facts(age_s=100.0), "--for 27min"),
+        (facts(age_s=100.0), "--for 30min --hard 1G"),
+        (facts(age_s=59.0), "--for 30min"),
+        (shape(shared_bytes=50 * MIB), ""),
+        # Sizes are what they are, wherever the limit is.
+        (facts(maximum=None), "--hard 600"),
     ],
 )
 def test_what_is_in_order_is_no_finding(change: Change, options: str) -> None:
@@ -325,10 +444,79 @@ def test_every_command_is_one_for_a_shell_and_for_the_service_manager_of_the_uni
     assert finding.remedy.command == " ".join(("systemctl", *options.split(), "daemon-reload"))
 
 
+OWN = Configured("memory-monitor@myapp.service", ("-m", "400"), ("/etc/memory-monitor/myapp.conf",))
+STOPPED = replace(OWN, active_state="failed")
+PROBLEM = FileProblem(OWN.files[0], Problem(3, "there is no setting MAXMEMORY=", "MAX_MEMORY=80%"))
+BY_ITSELF = MonitorOf("-m 400", OWN.unit)
+BEFORE = MonitorOf("-m 300", OWN.unit)
+CONFIGURED: list[tuple[Configured, Change, Id, Level]] = [
+    (OWN, monitored(BY_ITSELF), Id.MONITORED, Level.NOTE),
+    (OWN, monitored(BEFORE), Id.SETTINGS_NOT_IN_FORCE, Level.WARNING),
+    (STOPPED, facts(), Id.NOT_MONITORED, Level.WARNING),
+    (replace(OWN, problems=(PROBLEM,)), facts(), Id.SETTING_IGNORED, Level.WARNING),
+]
+
+
+@pytest.mark.parametrize(("own", "change", "wrong", "level"), CONFIGURED)
+def test_what_is_wrong_with_a_configured_monitor_is_found_and_nothing_else(
+    own: Configured, change: Change, wrong: Id, level: Level
+) -> None:
+    assert {one.id: one.level for one in found(change(HEALTHY), own=own)} == {wrong: level}
+
+
+def test_no_remedy_stops_the_monitor_that_the_service_has() -> None:
+    (other,) = found(monitored(BEFORE)(HEALTHY))
+    assert other.remedy.command == "systemctl restart memory-monitor@myapp.service"
+    assert other.remedy.advice is not None
+    assert "/etc/memory-monitor/myapp.conf" in other.remedy.advice
+    (two,) = found(monitored(BY_ITSELF, MonitorOf("-m 300"))(HEALTHY), own=OWN)
+    assert two.remedy.command == "kill 99"
+    (alike,) = found(monitored(BY_ITSELF)(HEALTHY))
+    assert alike.remedy.command is None
+
+
+def test_a_line_that_is_ignored_is_named_with_what_was_meant() -> None:
+    (ignored,) = found(HEALTHY, own=replace(OWN, problems=(PROBLEM,)))
+    assert ignored.consequence == "/etc/memory-monitor/myapp.conf:3: there is no setting MAXMEMORY="
+    assert ignored.remedy.advice == "use MAX_MEMORY=80%"
+
+
+def test_what_needs_more_at_its_start_than_the_threshold_gets_one_that_is_enough() -> None:
+    young = facts(age_s=70.0, shape=Shape(peak_bytes=410 * MIB))(reads(unreclaimable=401)(HEALTHY))
+    (finding,) = found(young)
+    assert finding.consequence == (
+        "it is above the threshold now, 1 min 10 s after its start: it needs 410 MiB at the start,"
+        " by memory.peak"
+    )
+    assert finding.remedy.option == "-m 615M"
+    (finding,) = found(facts(maximum=Bound(600 * MIB, UNIT))(unit(timeout_stop_s=1.0)(young)))
+    assert finding.remedy.advice == "raise MemoryMax= of myapp.service above 615 MiB, then use -m 615M"
+    (finding,) = found(facts(age_s=601.0)(young))
+    assert finding.remedy.command == "systemctl restart myapp.service"
+
+
+def test_a_shorter_for_is_advised_that_is_no_finding() -> None:
+    """1,648 MiB from the threshold to MemoryMax= at 1 MiB/s, then 4 MiB at 4 MiB/s."""
+    (finding,) = found(facts(age_s=100.0)(HEALTHY), "--for 1648")
+    assert finding.remedy.option == "--for 824"
+    fast = facts(age_s=100.0, maximum=Bound(404 * MIB, UNIT))(reads(unreclaimable=400)(HEALTHY))
+    (finding,) = [finding for finding in found(fast, "--for 2") if finding.id is Id.FOR_TOO_LONG]
+    assert finding.remedy.option == "--for 0"
+
+
+def test_the_size_of_a_share_is_advised_where_cgroup_v1_keeps_the_limit() -> None:
+    (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 80%")
+    assert finding.remedy.option == "-m 819M"
+    (finding,) = found(limited(MaximumState.BY_V1)(HEALTHY), "-m 400 --hard 80%")
+    assert finding.remedy.option == "--hard 819M"
+    assert "80% is a share of the machine's 8 GiB" in finding.consequence
+
+
 def levels_seen() -> dict[Id, set[Level]]:
     """Every id with the levels that it has in these tests."""
     seen: dict[Id, set[Level]] = {Id.PART_OF_UNIT: {Level.NOTE}}
     pairs = [row[3:] for row in BROKEN] + [row[2:] for row in MACHINES]
+    pairs += [row[2:] for row in CONFIGURED]
     for wrong, level in pairs:
         seen.setdefault(wrong, set()).add(level)
     return seen
@@ -339,6 +527,15 @@ def test_every_id_is_found_by_one_of_these_tests() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    broken = restart("on-failure")(reads(unreclaimable=401)(HEALTHY))
+    broken = restart("on-failure")(unit(needs_reload=True)(HEALTHY))
     levels = list(findings(facts(high=Bound(MIB, UNIT))(broken)).values())
     assert levels == [Level.ERROR, Level.WARNING, Level.NOTE]
+
+
+def test_a_oneshot_is_not_advised_what_systemd_refuses_of_it() -> None:
+    oneshot = service(type="oneshot", restart=RestartRules("no", is_oneshot=True))
+    (finding,) = found(oneshot(HEALTHY))
+    assert (finding.remedy.lines, finding.remedy.option) == ((), "--restart")
+    aborted = service(type="oneshot", restart=RestartRules("on-abort", is_oneshot=True))
+    ways = {one.id: one.remedy for one in found(aborted(HEALTHY))}
+    assert ways[Id.OOM_POLICY].lines == ("[Service]", "Restart=on-failure")

@@ -65,6 +65,10 @@ USAGE = [
     ("-m 5 --for 1min 30s x", "--for: '1min 30s' is in two words: use '1min30s', or -- before a NAME"),
     ("-m 5 --repeat=5 min x", "--repeat: '5 min' is in two words: use '5min', or -- before a NAME"),
     ("-m 5 --growth 5 M x", "--growth: '5 M' is in two words: use '5M', or -- before a NAME"),
+    ("-m 5 --min-age 5 min x", "--min-age: '5 min' is in two words: use '5min', or -- before a NAME"),
+    ("-m 5 --hard 90 M x", "--hard: '90 M' is in two words: use '90M', or -- before a NAME"),
+    ("-m 5 --then-restart=1 h x", "--then-restart: '1 h' is in two words: use '1h', or -- before a NAME"),
+    ("-m 5 --budget 3/1 h x", "--budget: '3/1 h' is in two words: use '3/1h', or -- before a NAME"),
     # the other values
     ("-m 5 -i 0 x", "'0' is too short: use at least 10ms"),
     ("-m 5 --for 5x x", "'5x' is not a time: use seconds (2.5) or a time span"),
@@ -123,6 +127,18 @@ def test_without_a_service_manager_one_line_says_so(
     assert words.format(tmp_path=tmp_path) in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.returncode == status
+
+
+@linux_only
+def test_a_users_service_manager_without_dbus_is_said_with_the_package_that_helps(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "private").touch()
+    done = run("-m 5 --user x", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"memory-monitor: --user: the user's service manager has no D-Bus: {tmp_path}/bus: no bus there;"
+        " install dbus-user-session and log in again\n"
+    )
 
 
 @pytest.mark.parametrize(

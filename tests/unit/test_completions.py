@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.arguments import _parser
-from memmon_systemd.settings import KillWhom, Metric, NameKind
+from memmon_systemd.options import OPTIONS as TABLE
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 # By a private name: argparse has no public list of its options.
@@ -94,11 +94,8 @@ def test_every_option_is_completed(shell: Shell, option: str) -> None:
     assert shell.complete(begun).rstrip("=") == option
 
 
-VALUES: dict[str, list[str]] = {
-    "--signal": ["SIGTERM", "SIGQUIT"],
-    "--metric": list(Metric),
-    "--kill-whom": list(KillWhom),
-    "--as": list(NameKind),
+VALUES = {"--signal": ("SIGTERM", "SIGQUIT")} | {
+    option.flags[-1]: option.choices for option in TABLE if option.flags and option.choices
 }
 
 

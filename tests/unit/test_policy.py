@@ -74,6 +74,10 @@ RUNNING = Activity.RUNNING
         (Situation(Activity.FROZEN, is_hard=True), Hold.FROZEN),
         (Situation(Activity.DOWN, is_hard=True), Hold.NOT_RUNNING),
         (Situation(Activity.STOPPING, has_budget=False, is_its_turn=False, min_age_s=9.0), Hold.STOPPING),
+        # What it would leave behind; above --hard, too.
+        (Situation(RUNNING, leaves_memory=True, is_hard=True), Hold.KILL_MODE),
+        (Situation(RUNNING, leaves_memory=True, has_budget=False, min_age_s=9.0), Hold.KILL_MODE),
+        (Situation(Activity.STOPPING, leaves_memory=True), Hold.STOPPING),
         # Old enough.
         (Situation(RUNNING, age_s=8.9, min_age_s=9.0), Hold.MIN_AGE),
         (Situation(RUNNING, age_s=9.0, min_age_s=9.0), None),

@@ -18,8 +18,7 @@ Start = Callable[..., Tree]
 
 
 def warnings(tree: Tree) -> list[str]:
-    names = tree.units.names()
-    warn_of_what_stays_down(names, tree.manager, tree.settings.target.signal_number, tree.context.report)
+    warn_of_what_stays_down(tree.units.asked_by_signal(), tree.manager, tree.context.report)
     return tree.log.having("warning: ")
 
 
@@ -97,3 +96,12 @@ def test_what_only_this_needs_is_given_back_before_the_monitor_settles(
     sources.warn_of_what_stays_down()
     assert len(tree.log.having("warning: app.service: Restart=no: ")) == 1
     assert not [name for name in names if f"memmon_systemd.{name}" in sys.modules]
+
+
+def test_what_a_socket_starts_when_it_is_needed_gets_none(start: Start) -> None:
+    tree = start("-m 50 app.service")
+    tree.manager.restarts["app.service"] = RestartRules("no")
+    tree.manager.triggered_by["app.service"] = ("app.socket",)
+    assert warnings(tree) == []
+    tree.manager.restarts["app.service"] = RestartRules("always", remain_after_exit=True)
+    assert len(warnings(tree)) == 1

@@ -7,11 +7,12 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.errors import StartError, UsageError
+from memmon_systemd.machine import Machine
 from memmon_systemd.monitor.source import Source
 from memmon_systemd.names import Meaning, check_options
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.settings import NameKind
-from memmon_systemd.sources import Machine, Sources
+from memmon_systemd.sources import Sources
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.owner import OwnerSource
 from memmon_systemd.units.watch import UnitWatch

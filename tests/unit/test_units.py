@@ -321,6 +321,34 @@ def test_a_limit_that_changes_moves_a_threshold_that_is_a_share_of_it(
     assert len(tree.log.having("the threshold is now 80 MiB")) == asked
 
 
+def test_a_share_of_the_whole_machine_is_said_when_the_unit_is_measured(start: Start) -> None:
+    tree = start("-m 90% -i 2 app.service")
+    app = tree.make("app.service", 10)
+    (app / "memory.max").write_text("max\n")
+    tree.advance(1)
+    (line,) = tree.log.having("app.service: ok: ")
+    assert line.endswith(", 90% of the machine (no MemoryMax=)")
+    (app / "memory.max").write_text(f"{200 * MIB}\n")
+    tree.units.invalidate()
+    tree.advance(1)
+    tree.target("app.service").follow_limit(tree.clock.now_s)
+    (line,) = tree.log.having("the threshold is now")
+    assert line == "app.service: the threshold is now 180 MiB, unreclaimable 10 MiB"
+    (app / "memory.max").write_text("max\n")
+    tree.target("app.service").follow_limit(tree.clock.now_s)
+    assert tree.log.having("the threshold is now")[1].endswith(
+        " of the machine (no MemoryMax=), unreclaimable 10 MiB"
+    )
+
+
+def test_a_size_is_no_share_of_the_machine(start: Start) -> None:
+    tree = start("-m 50 --hard 90% -i 2 app.service")
+    (tree.make("app.service", 10) / "memory.max").write_text("max\n")
+    tree.advance(1)
+    assert tree.log.having("app.service: ok: unreclaimable 10 MiB of 50 MiB")
+    assert not tree.log.having("of the machine")
+
+
 def test_a_limit_that_is_set_while_its_unit_is_taken_up_is_followed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

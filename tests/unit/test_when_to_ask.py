@@ -215,6 +215,21 @@ def test_one_that_was_stopped_for_good_gives_its_slot_back(start: Start) -> None
     assert tree.asked == ["kill worker@1.service main 15", "kill worker@2.service main 15"]
 
 
+def test_one_that_a_socket_starts_when_it_is_needed_isnt_missed(start: Start) -> None:
+    tree = start("-m 100 app.service")
+    tree.make("app.service", 101)
+    tree.manager.triggered_by["app.service"] = ("app.socket", "app.timer")
+    tree.advance(1)
+    (tree.top / "system.slice" / "app.service").rename(tree.top / "gone")
+    says(tree, "app.service", active_state="inactive", sub_state="dead")
+    tree.advance(10)
+    assert tree.asked == [TERM]
+    (line,) = tree.log.having("when it is needed")
+    assert line.startswith("app.service: ended after ")
+    assert line.endswith("; it is started by app.socket and app.timer when it is needed")
+    assert tree.log.having("isn't back") == []
+
+
 def test_one_that_failed_holds_its_slot_until_that_is_reset_and_nobody_asks_about_it_meanwhile(
     start: Start,
 ) -> None:
@@ -383,3 +398,12 @@ def test_where_shares_make_the_hard_threshold_the_lower_one_it_is_both_and_said_
     start_again(tree, app, 10)
     (warning,) = tree.log.having("--hard isn't above -m")
     assert "50 MiB" in warning
+
+
+def test_the_repeat_and_the_signal_that_were_asked_for_hold_where_systemd_doesnt_answer(start: Start) -> None:
+    tree = start("-m 100 --repeat 5 -s USR1 app.service")
+    tree.manager.failure = NO_ANSWER
+    tree.make("app.service", 50)
+    tree.advance(1)
+    target = tree.target("app.service")
+    assert (target.repeat_s, target.signal_number) == (5.0, signal.SIGUSR1)

@@ -6,6 +6,7 @@ manager there is no more than its answers.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import pytest
 from memmon_systemd.arguments import parse
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.libc import Libc
+from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor import log as logs
 from memmon_systemd.monitor.keeper import Keeper, NothingKept
 from memmon_systemd.monitor.loop import Monitor
@@ -31,14 +33,17 @@ from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
-from memmon_systemd.settings import Settings
-from memmon_systemd.sources import Machine, Systemd
+from memmon_systemd.settings import Action, Settings
+from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.restart_rules import RestartRules
 from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.aftermath import Aftermath
+from memmon_systemd.units.configured import Configured
 from memmon_systemd.units.ledger import Ledger
 from memmon_systemd.units.measured import UnitContext
+from memmon_systemd.units.other_monitors import OtherMonitors
+from memmon_systemd.units.reload_watch import ReloadWatch
 from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 from memmon_systemd.units.slice_watch import SliceWatch
@@ -143,6 +148,10 @@ class StandInManager(Manager):
         self.states: dict[str, UnitState] = {}
         self.results: dict[str, str] = {}
         self.oneshots: set[str] = set()
+        self.kill_modes: set[str] = set()
+        """Units with KillMode=process."""
+        self.triggered_by: dict[str, tuple[str, ...]] = {}
+        self.impossible: Exception = BusError(errno.EINVAL, "Isolate is only valid for start.")
         self.stop_signals: dict[str, int] = {}
         self.main_pids: dict[str, int] = {}
         self.users: dict[str, int] = {}
@@ -150,6 +159,8 @@ class StandInManager(Manager):
         self.timeouts_stop_s: dict[str, float | None] = {}
         self.restarts: dict[str, RestartRules] = {}
         """Of the services that aren't always started again."""
+        self.files: dict[str, tuple[str, ...]] = {}
+        """The fragment and the drop-ins of each unit."""
         self.units: tuple[str, ...] = ()
         """What it lists."""
         self.stopped: set[str] = set()
@@ -163,9 +174,18 @@ class StandInManager(Manager):
         self.questions = 0
         self.on_question: Callable[[str], None] | None = None
         self.on_request: Callable[[str], None] | None = None
+        self.on_files: Callable[[str], None] | None = None
 
     def unit(self, name: str) -> Unit:
         return Unit(name, b"")
+
+    def unit_files(self, unit: Unit) -> tuple[str, ...]:
+        self.questions += 1
+        if self.on_files:
+            self.on_files(unit.name)
+        if self.failure:
+            raise self.failure
+        return self.files.get(unit.name, ())
 
     def load(self, name: str) -> tuple[str, str]:
         if self.failure:
@@ -197,6 +217,9 @@ class StandInManager(Manager):
 
     def is_oneshot(self, unit: Unit) -> bool:
         return unit.name in self.oneshots
+
+    def leaves_processes(self, unit: Unit) -> bool:
+        return unit.name in self.kill_modes
 
     def stop_signal(self, unit: Unit) -> int | None:
         return self.stop_signals.get(unit.name, int(signal.SIGTERM))
@@ -244,6 +267,16 @@ class StandInManager(Manager):
         if any(fnmatchcase(name, pattern) for name in self.starting for pattern in patterns):
             return False
         return all(any(fnmatchcase(name, pattern) for name in self.stopped) for pattern in patterns)
+
+    def triggers(self, unit: Unit) -> tuple[str, ...]:
+        if self.failure:
+            raise self.failure
+        return self.triggered_by.get(unit.name, ())
+
+    def ask_for_impossible_job(self, unit: Unit, action: Action) -> None:
+        if self.failure:
+            raise self.failure
+        raise self.impossible
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
         self._do(f"kill {unit.name} {whom} {signal_number}")
@@ -321,13 +354,14 @@ class Tree:
                 signaller,
                 ledger,
                 Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
-                Aftermath(self.manager, ledger, self.context.report, asked.action),
+                Aftermath(self.manager, ledger, self.context.report),
                 self.context,
             ),
             asked,
             self.watch,
             untouchable_units(untouchable_pids, "/"),
             until_stopped=self.settings.until_stopped,
+            configured=self.configured() if self.settings.configured else None,
         )
         for name in self.settings.names if names is None else names:
             if "*" in name:
@@ -335,6 +369,22 @@ class Tree:
             else:
                 self.units.add_name(name, "it isn't running")
         self.monitor = self.monitor_of([self.units])
+
+    def configured(self) -> Configured:
+        """What the files say that the manager has of the units; a reload is one of `reload_systemd`."""
+        self.runtime_directory = self.top / "run-systemd"
+        self.runtime_directory.mkdir()
+        report = self.context.report
+        watch = ReloadWatch(Libc(), str(self.runtime_directory))
+        others = OtherMonitors(report)
+        self.unit_files = Configured(self.manager, self.settings.target, report.warn, watch, others)
+        return self.unit_files
+
+    def reload_systemd(self) -> None:
+        """As a daemon-reload shows in the manager's directory."""
+        for name in ("generator", "generator.early"):
+            (self.runtime_directory / name).mkdir()
+            (self.runtime_directory / name).rmdir()
 
     def monitor_of(self, sources: Sequence[Source]) -> Monitor:
         return Monitor(self.settings, sources, self.context, self.notifier, self.clock)

@@ -27,7 +27,15 @@ FOR_RECIPES = (
 )
 """The programs that docs/recipes are about. Only the recipes need them, and they are half a GiB."""
 
-VARIANTS: dict[str, tuple[str, ...]] = {**dict.fromkeys(SUITES, ()), "bookworm+recipes": FOR_RECIPES}
+FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
+"""What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(SUITES, ()),
+    "bookworm+recipes": FOR_RECIPES + FOR_CONTAINERS,
+    # Quadlet came with podman 4.4; Debian 12 has 4.3.
+    "trixie+containers": (*FOR_CONTAINERS, "docker-cli"),
+}
 """What can be booted, and the packages that it has beside PACKAGES."""
 
 PACKAGES = (
@@ -111,6 +119,12 @@ COMMANDS = (
     ("touch", "/etc/.updated", "/var/.updated"),
 )
 
+_CONTAINER_UNITS = r".*/\(docker\|containerd\|podman\|apparmor\).*"
+CONTAINER_COMMANDS = (
+    # Their services aren't started at each boot: that is a minute here, and only one page is about them.
+    ("find", "/etc/systemd/system", "-type", "l", "-regex", _CONTAINER_UNITS, "-delete"),
+)
+
 # Sparse: the image takes on disk what is in it, about half a GiB.
 IMAGE_SIZE = "3G"
 
@@ -139,13 +153,18 @@ class Image:
 
 def recipe_hash(suite: str) -> str:
     """Names what is in an image of `suite`: it changes when anything above changes."""
-    recipe = (suite, packages_of(suite), EARLY_FILES, FILES, LINKS, COMMANDS, IMAGE_SIZE)
+    recipe = (suite, packages_of(suite), EARLY_FILES, FILES, LINKS, commands_of(suite), IMAGE_SIZE)
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
 def packages_of(suite: str) -> tuple[str, ...]:
     """The packages in an image of a suite or of a variant of it."""
     return PACKAGES + VARIANTS[suite]
+
+
+def commands_of(suite: str) -> tuple[tuple[str, ...], ...]:
+    """What is run in the root of an image of a suite or of a variant of it."""
+    return COMMANDS + (CONTAINER_COMMANDS if set(FOR_CONTAINERS) <= set(packages_of(suite)) else ())
 
 
 def image_for(suite: str, cache: Path) -> Image:
@@ -179,7 +198,7 @@ def _build(suite: str, directory: Path) -> None:
         root, image = Path(work, "root"), Path(work, "image")
         image.mkdir()
         _make_root(suite, root)
-        _configure(root)
+        _configure(suite, root)
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(root / name, image / name)
         size = ("-d", str(root), str(image / "root.ext4"), IMAGE_SIZE)
@@ -204,8 +223,8 @@ def _make_root(suite: str, root: Path) -> None:
         )
 
 
-def _configure(root: Path) -> None:
-    for command in COMMANDS:
+def _configure(suite: str, root: Path) -> None:
+    for command in commands_of(suite):
         _run("chroot", str(root), *command)
     _write_files(root, FILES)
     for name, target in LINKS.items():

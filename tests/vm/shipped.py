@@ -19,9 +19,10 @@ RESTARTS: Final = "Restart=always\nRestartSec=100ms\n"
 def be_strict() -> None:
     """From now on a system call that the shipped units forbid kills the monitor: EPERM may go unnoticed."""
     for units in (UNITS, USER_UNITS):
-        drop_in = units / "memory-monitor@.service.d" / "tests.conf"
-        drop_in.parent.mkdir(parents=True, exist_ok=True)
-        drop_in.write_text("[Service]\nSystemCallErrorNumber=kill\n")
+        for unit in ("memory-monitor@.service", "memory-monitor.service"):
+            drop_in = units / f"{unit}.d" / "tests.conf"
+            drop_in.parent.mkdir(parents=True, exist_ok=True)
+            drop_in.write_text("[Service]\nSystemCallErrorNumber=kill\n")
     run("systemctl", "daemon-reload")
 
 
@@ -133,6 +134,30 @@ class Shipped:
 
     def _shown(self) -> str:
         return "\n".join((self.status, *self.lines))
+
+
+class MachineWide(Shipped):
+    """memory-monitor.service, ended with its `with`."""
+
+    def __init__(self) -> None:
+        """Starts it; its lines of before don't count."""
+        super().__init__("none")
+        self.unit = "memory-monitor.service"
+        self._begun = len(super().entries)
+        run("systemctl", "start", self.unit)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops it."""
+        run("systemctl", "stop", self.unit)
+
+    @property
+    def entries(self) -> list[dict[str, str]]:
+        """What this one logged."""
+        return super().entries[self._begun :]
 
 
 def start(*what: Monitored | Shipped) -> None:

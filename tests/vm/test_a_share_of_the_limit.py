@@ -17,8 +17,11 @@ def test_the_unit_itself_its_slice_or_the_machine_decides() -> None:
         once = subprocess.run(
             ("memory-monitor", "-m", "50%", "--once", *units), capture_output=True, text=True, check=True
         )
-    limits = dict(re.findall(r"^(\w+)\.service: ok: .* of (\S+) MiB$", once.stderr, re.MULTILINE))
+    limits = dict(re.findall(r"^(\w+)\.service: ok: .* of (\S+) MiB(?:, .*)?$", once.stderr, re.MULTILINE))
     assert limits["own"] == "30"
+    assert "free.service: ok: " in once.stderr
+    assert ", 50% of the machine (no MemoryMax=)\n" in once.stderr
+    assert once.stderr.count("of the machine") == 1
     assert limits["sliced"] == "20"
     with open("/proc/meminfo") as meminfo:
         total_kib = int(meminfo.readline().split()[1])

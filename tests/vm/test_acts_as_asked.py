@@ -35,6 +35,7 @@ def test_kill_whom_chooses_main_process_control_process_or_all() -> None:
     assert (status, "(KillUnit)" in log) == (OVER, True), log
     eventually(lambda: not Path(f"/proc/{control_pid}").exists(), "the control process is gone")
     run("systemctl", "stop", "three.service")
+    run("systemctl", "reset-failed", "three.service")  # its control process was killed
 
 
 def test_kill_whom_all_reaches_the_children_too() -> None:

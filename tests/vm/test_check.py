@@ -102,9 +102,9 @@ BROKEN: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
     ),
     "forced": ("-m 400", ("Restart=on-failure", "RestartForceExitStatus=0 143 SIGTERM"), {}),
     "below": ("-m 100", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-below": "error"}),
-    "close": ("-m 90%", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-close": "warning"}),
+    "close": ("-m 99.5%", ("Restart=always", "MemoryMax=100M", NO_LIMIT), {"memory-max-close": "warning"}),
     "high": ("-m 100", ("Restart=always", "MemoryHigh=100M", NO_LIMIT), {"memory-high-below": "warning"}),
-    "kill-mode": ("-m 400", ("Restart=always", "KillMode=process"), {"kill-mode": "note"}),
+    "kill-mode": ("-m 400", ("Restart=always", "KillMode=process"), {"kill-mode": "warning"}),
     "oom-policy": ("-m 400", ("Restart=always", "OOMPolicy=continue"), {"oom-policy": "note"}),
     "limited": (
         "-m 400",
@@ -323,7 +323,7 @@ def test_what_another_user_may_is_found_out_without_doing_it() -> None:
         try:
             assert found("-m", "400", "foreign", prefix=AS_TESTER) == (0, {"no-direct-signal": "note"})
             restart = ("-m", "400", "--restart", "foreign")
-            assert found(*restart, prefix=AS_TESTER) == (0, {"rights-unknown": "note"})
+            assert found(*restart, prefix=AS_TESTER) == (3, {"not-permitted": "error"})
         finally:
             RULES.unlink()
             run("systemctl", "restart", "polkit.service")
@@ -344,7 +344,8 @@ def test_a_unit_without_the_memory_controller_is_a_warning() -> None:
     write_unit("uncounted.slice", "[Slice]\nDisableControllers=memory\n")
     with Service("uncounted.service", properties=(*HEALTHY, "Slice=uncounted.slice")):
         status, report = check("-m", "400", "uncounted")
-        assert (status, levels(report)) == (3, {"no-memory-controller": "warning"})
+        found = {"no-memory-controller": "warning", "memory-max-not-in-force": "warning"}
+        assert (status, levels(report)) == (3, found)
         ((target,),) = [name["targets"] for name in report["names"]]
         assert target["metric"] == "rss"
         assert target["usage_bytes"] > 1 << 20

@@ -10,7 +10,7 @@ import pytest
 from kit import eventually, property_of, run, write_unit
 from shipped import Monitored, Shipped, start
 
-TIMES = 20
+TIMES = 12
 MONITOR = Shipped("restarted")
 WAYS = {
     "restart": ("restart", "restarted.service"),

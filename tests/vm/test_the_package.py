@@ -61,6 +61,7 @@ def test_it_brings_the_command_the_units_the_pages_and_the_completions() -> None
         "/usr/lib/systemd/catalog/memory-monitor.catalog",
         "/usr/share/man/man1/memory-monitor.1.gz",
         "/usr/share/man/man1/memmonctl.1.gz",
+        "/usr/share/man/man5/memory-monitor.unit.5.gz",
         "/usr/share/man/man8/memory-monitor@.service.8.gz",
         COMPLETION,
         "/usr/share/zsh/vendor-completions/_memory-monitor",
@@ -109,7 +110,9 @@ def test_systemd_finds_no_fault_with_its_units_and_the_pages_that_they_name(veri
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("page", ["memory-monitor.1", "memmonctl.1", "memory-monitor@.service.8"])
+@pytest.mark.parametrize(
+    "page", ["memory-monitor.1", "memmonctl.1", "memory-monitor.unit.5", "memory-monitor@.service.8"]
+)
 def test_its_manual_pages_render_without_a_warning(page: str) -> None:
     name, _, number = page.rpartition(".")
     rendering = ("man", "--warnings", "--encoding=UTF-8", number, name)

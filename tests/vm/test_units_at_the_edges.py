@@ -18,14 +18,14 @@ def test_a_unit_with_a_name_of_255_bytes_is_signalled() -> None:
 
 
 def test_what_a_stop_leaves_behind_is_not_signalled_and_the_monitor_ends_with_it() -> None:
-    options = ("-m", "30", "-i", "1", "--until-stopped", "left.service")
+    options = ("-m", "30", "-i", "1", "--until-stopped", "left-behind.service")
     with (
-        Service("left.service", properties=("KillMode=none",)) as service,
+        Service("left-behind.service", properties=("KillMode=none",)) as service,
         Monitor(*options) as monitor,
     ):
         left = service.pid
-        run("systemctl", "stop", "left.service")
-        assert property_of("left.service", "ActiveState") == "inactive"
+        run("systemctl", "stop", "left-behind.service")
+        assert property_of("left-behind.service", "ActiveState") == "inactive"
         service.tell("grow 40")
         monitor.wait_for("held: .*: it has stopped, and what is left of it isn't signalled")
         os.kill(left, signal.SIGKILL)

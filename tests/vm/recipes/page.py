@@ -14,6 +14,7 @@ APPS = Path(__file__).with_name("apps")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"# ([/~]\S+)")
 _DATE = re.compile(r"^[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d ")
+_CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
 _NUMBER = re.compile(r"\d+(\.\d+)?( ([KMG]?i?B|ms|s|min|h)\b(/\w+)?)?( \d+ (s|min|h)\b)*")
 
 
@@ -70,8 +71,8 @@ def shown(command: str) -> list[str]:
 
 
 def without_numbers(line: str) -> str:
-    """The line with what differs from run to run taken out: date, numbers."""
-    return _NUMBER.sub("#", _DATE.sub("", line))
+    """The line with what differs from run to run taken out: date, IDs of containers, numbers."""
+    return _NUMBER.sub("#", _CONTAINER_ID.sub("#", _DATE.sub("", line)))
 
 
 def assert_is_like(page: Sequence[str], real: Sequence[str]) -> None:

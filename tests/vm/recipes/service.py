@@ -23,10 +23,11 @@ def forget_log() -> None:
 class Recipe:
     """One service with the monitor of it."""
 
-    def __init__(self, name: str, monitor: str = "") -> None:
-        """The service NAME and memory-monitor@NAME, unless that is another."""
+    def __init__(self, name: str, monitor: str = "", *, is_machine_wide: bool = False) -> None:
+        """The service NAME and memory-monitor@NAME, unless that is another, or the machine-wide monitor."""
         self.unit = f"{name}.service"
-        self.monitor = f"memory-monitor@{monitor or name}.service"
+        instance = f"memory-monitor@{monitor or name}.service"
+        self.monitor = "memory-monitor.service" if is_machine_wide else instance
         self._configuration = Path(f"/etc/memory-monitor/{monitor or name}.conf")
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The unit of README.md, with nothing else configured."""
+"""The unit of README.md, with the drop-in that it shows."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_the_unit_of_the_readme_is_asked_at_90_percent_and_comes_back() -> None:
     install(*PAGE.files)
     run("systemctl", "enable", "--now", "myapp")
     assert_page_shows_this_run(PAGE, "memory-monitor --check -m 90% myapp")
-    myapp = Recipe("myapp")
+    myapp = Recipe("myapp", is_machine_wide=True)
     with myapp.running():
         before = myapp.main_process()
         myapp.wait_until_measured()

@@ -1,0 +1,111 @@
+"""From the section of a unit's files to the settings of that unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from memmon_systemd.argument_rules import IN_UNIT_FILE, check_moments
+from memmon_systemd.errors import UsageError
+from memmon_systemd.formatting import one_line
+from memmon_systemd.linux import cgroup
+from memmon_systemd.options import KEYS
+from memmon_systemd.parsing import quoted
+from memmon_systemd.settings import PROCESS_METRICS, Metric, TargetSettings
+from memmon_systemd.units.unit_file import SECTION
+
+if TYPE_CHECKING:
+    from memmon_systemd.units.unit_file import Section
+
+OPT_OUT: Final = "infinity"
+"""As Threshold=: this unit isn't monitored, whatever wider drop-ins say."""
+_THRESHOLD: Final = "Threshold"
+_LATER: Final = ("ConditionUnit", "OnRequest")
+_EXTENSION: Final = "X-"
+"""How keys start that systemd ignores without a word."""
+_LONGEST_GUESSED: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSettings:
+    """What a unit's files ask for."""
+
+    settings: TargetSettings | None
+    """None: it isn't to be monitored, where this is valid."""
+    is_valid: bool
+    """False where a value is wrong or a file could not be read: what was in force before stays."""
+    problems: tuple[str, ...]
+    """A line each, with path and line; those of the section too."""
+
+
+def unit_settings(section: Section, unit_name: str, defaults: TargetSettings) -> UnitSettings:
+    """The settings that a unit's section asks for.
+
+    What it doesn't set, or sets to nothing, is as in `defaults`, but for the threshold.
+    """
+    problems = list(section.problems)
+    settings, is_valid = None, True
+    if section.is_present:
+        settings, is_valid = _settings(section, unit_name, defaults, problems)
+    is_valid = is_valid and section.is_complete
+    return UnitSettings(settings if is_valid else None, is_valid, tuple(problems))
+
+
+def _settings(
+    section: Section, unit_name: str, defaults: TargetSettings, problems: list[str]
+) -> tuple[TargetSettings | None, bool]:
+    """The settings, and whether they are valid; what is wrong is added to the problems."""
+    if not unit_name.endswith(cgroup.UNIT_SUFFIXES):
+        kind = unit_name.rpartition(".")[2]
+        problems.append(f"{section.header}: a {one_line(kind)} has no processes: not monitored")
+        return None, True
+    values, is_valid = _values(section, problems)
+    threshold = section.assignments.get(_THRESHOLD)
+    if threshold is None:
+        problems.append(f"{section.header}: no {_THRESHOLD}= in [{SECTION}]: not monitored")
+    if threshold is None or threshold.value in ("", OPT_OUT):
+        return None, True
+    if not is_valid:
+        return None, False
+    settings = replace(defaults, **values)  # type: ignore[arg-type]  # Each parser gives what its field holds.
+    try:
+        check_moments(settings, IN_UNIT_FILE)
+    except UsageError as error:
+        key = str(error).partition("=")[0]
+        problems.append(f"{section.assignments.get(key, threshold).place}: {error}")
+        return None, False
+    return settings, True
+
+
+def _values(section: Section, problems: list[str]) -> tuple[dict[str, object], bool]:
+    """By field what the section sets, and whether each value has the right form."""
+    values: dict[str, object] = {}
+    is_valid = True
+    for key, assignment in section.assignments.items():
+        option = KEYS.get(key)
+        if option is None:
+            if not key.startswith(_EXTENSION):
+                problems.append(f"{assignment.place}: {_unknown(key)}")
+        elif assignment.value and not (key == _THRESHOLD and assignment.value == OPT_OUT):
+            try:
+                value = option.parse(assignment.value)
+                if value in PROCESS_METRICS:
+                    works = ", ".join(metric for metric in Metric if metric not in PROCESS_METRICS)
+                    raise UsageError(f"'{value}' is of processes: use one of {works}")
+            except UsageError as error:
+                problems.append(f"{assignment.place}: {key}=: {error}")
+                is_valid = False
+            else:
+                values[option.field] = value
+    return values, is_valid
+
+
+def _unknown(key: str) -> str:
+    if key in _LATER:
+        return f"{key}= is not supported yet: it is ignored"
+    # Imported here: only a mistake needs it, and it takes difflib.
+    from memmon_systemd.nearest import nearest
+
+    near = nearest(key[:_LONGEST_GUESSED], (), KEYS)
+    guess = f"did you mean {near[0]}=?" if near else f"use one of {', '.join(KEYS)}"
+    return f"{quoted(key)} is no key of [{SECTION}] and is ignored: {guess}"
