@@ -12,14 +12,19 @@ from typing import Final
 from memmon_systemd import __version__
 from memmon_systemd.linux import proc
 from memmon_systemd.linux.libc import Libc
-from memmon_systemd.output import pause_file, state_file
-from memmon_systemd.output.places import Place, own_place
+from memmon_systemd.linux.limits import own_headroom_bytes
+from memmon_systemd.output import pause_file, state_file, state_format
+from memmon_systemd.output.places import Place, is_of_one_process, own_name, own_place
 from memmon_systemd.output.record import MonitorRecord, Record
 from memmon_systemd.output.state_file import StateFile
 from memmon_systemd.output.state_format import UnknownFormError
 
 _UNKNOWN_BOOT: Final = bytes(16)
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
+_SPARE: Final = 4
+"""One cell more for so many: units come without a reload, too, and those that are gone are remembered."""
+_LEFT_BYTES: Final = 4 << 20
+"""So much is to be left below the limit of the monitor itself once its file has grown."""
 
 
 class OwnState:
@@ -87,6 +92,23 @@ class OwnState:
         if self._file is not None:
             self._file.lack(unrecorded)
 
+    def expect(self, targets: int) -> str | None:
+        """Make room for so many targets: why that isn't possible, else None."""
+        before = self._file
+        if before is None or before.expect(targets) is None:
+            return None
+        cells = targets + targets // _SPARE
+        wanted_bytes = state_format.file_bytes(cells) + _LEFT_BYTES
+        try:
+            if own_headroom_bytes() < wanted_bytes:
+                return f"{before.expect(targets)}, and no memory for more"
+            libc = Libc()
+            self._file = before.grown(cells, libc.map_file)
+            libc.unmap_file(before.close())
+        except OSError as error:
+            return f"{before.expect(targets)}: {error.strerror or error}"
+        return None
+
     def _monitor(self, place: Place) -> MonitorRecord:
         return MonitorRecord(
             name=place.name,
@@ -127,9 +149,12 @@ def is_running(monitor: MonitorRecord) -> bool:
 
 
 def remove_remains(directory: str) -> None:
-    """Remove the files of monitors that were killed, and that nobody goes on with."""
+    """Remove the files of monitors that were killed, and that nobody goes on with.
+
+    The next memory-monitor.service goes on with that of the one before, which is in this directory, too.
+    """
     with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if entry.name.endswith(state_file.SUFFIX)]
+        names = [entry.name for entry in entries if is_of_one_process(entry.name)]
     for name in names:
         path = f"{directory}/{name}"
         with suppress(OSError, UnknownFormError):
@@ -158,7 +183,7 @@ def _unshared(place: Place, start_ticks: int) -> Place:
         return place
     if monitor is None or not is_running(monitor) or monitor.pid == os.getpid():
         return place
-    return Place(place.directory, f"{place.name}-{os.getpid()}-{start_ticks}", is_lasting=False)
+    return Place(place.directory, own_name(os.getpid(), start_ticks), is_lasting=False)
 
 
 def _past_records(path: str) -> list[Record]:

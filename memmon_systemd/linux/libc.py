@@ -103,12 +103,17 @@ class Libc:
         self._library.getpid(_StackBlock())
 
     def map_file(self, descriptor: int, size_bytes: int) -> memoryview:
-        """A file as memory that can be written to, with all its pages there; never unmapped."""
+        """A file as memory that can be written to, with all its pages there, until `unmap_file`."""
         flags = _MAP_SHARED | _MAP_POPULATE
         address = self._library.mmap(None, size_bytes, _PROT_READ_WRITE, flags, descriptor, 0)
         if address == _MAP_FAILED:
             self._checked(-1)
         return memoryview((ctypes.c_char * size_bytes).from_address(address)).cast("B")
+
+    def unmap_file(self, view: memoryview) -> None:
+        """Give back what `map_file` gave: nobody may use it, or a part of it, from now on."""
+        address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        self._checked(self._library.munmap(address, len(view)))
 
     def lock_memory(self) -> None:
         """Lock what is touched now and what will be: nothing of it can be taken away any more."""

@@ -24,6 +24,12 @@ class Keeper(Protocol):
     def lack(self, unrecorded: int) -> None:
         """So many targets have found no room."""
 
+    def expect(self, targets: int) -> str | None:
+        """So many targets may come, from now on: why there is no room for them, else None.
+
+        Only at the start and after a reload: it may ask the kernel for memory.
+        """
+
 
 class NothingKept:
     """No records, as where they can't be written."""
@@ -41,6 +47,10 @@ class NothingKept:
 
     def lack(self, unrecorded: int) -> None:
         """There is nobody to be told."""
+
+    def expect(self, targets: int) -> str | None:
+        """Nothing is kept, and nothing is missing."""
+        return None
 
 
 class Recorder:

@@ -172,6 +172,10 @@ class Warnings:
         sentence = f"no state file ({why}): memmonctl doesn't show this monitor"
         self._warn(Event.STATE_UNWRITTEN, f"{sentence}, and requests are counted from zero at its next start")
 
+    def state_too_small(self, why: str) -> None:
+        """Some targets are in no state file."""
+        self._warn(Event.STATE_UNWRITTEN, f"state file: {why}: memmonctl doesn't show the others")
+
     def pause_unreadable(self, path: str, why: str) -> None:
         """What is to be paused isn't known."""
         self._warn(Event.PAUSE_UNREADABLE, f"{path} can't be read ({why}): nothing is paused by it")

@@ -7,12 +7,14 @@ of the service and stays over its restarts.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 SYSTEM: Final = "/run/memory-monitor"
 _NAME: Final = "memory-monitor"
+_OF_ONE_PROCESS: Final = re.compile(rf"{_NAME}-\d+-\d+\.state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +46,14 @@ def own_place(environ: Mapping[str, str], pid: int, start_ticks: int, *, is_user
     directory = SYSTEM if os.geteuid() == 0 and not is_users else users_directory(environ)
     if directory is None:
         return None
-    return Place(directory, f"{_NAME}-{pid}-{start_ticks}", is_lasting=False)
+    return Place(directory, own_name(pid, start_ticks), is_lasting=False)
+
+
+def own_name(pid: int, start_ticks: int) -> str:
+    """The name of a monitor that is no service."""
+    return f"{_NAME}-{pid}-{start_ticks}"
+
+
+def is_of_one_process(file_name: str) -> bool:
+    """Whether a file is the state of such a monitor: no other goes on with it."""
+    return _OF_ONE_PROCESS.fullmatch(file_name) is not None

@@ -25,11 +25,13 @@ _MODE: Final = 0o644
 class StateFile:
     """The file of this monitor, for as long as it runs."""
 
-    __slots__ = ("_cells", "_free", "_gone", "_head", "_monitor", "_room", "path")
+    __slots__ = ("_cells", "_count", "_free", "_gone", "_head", "_monitor", "_room", "_view", "path")
 
     def __init__(self, path: str, view: memoryview, monitor: MonitorRecord, cells: int) -> None:
         """A file that is mapped as `view`; see `create`."""
         self.path = path
+        self._view = view
+        self._count = cells
         self._monitor = monitor
         self._head = state_format.head_cell(view)
         self._free = [state_format.cell(view, number) for number in reversed(range(cells))]
@@ -84,6 +86,29 @@ class StateFile:
             self.keep(replace(record, state=GONE, cgroup=""))
             self._gone[record.name] = None
 
+    def expect(self, targets: int) -> str | None:
+        """Whether there is room for so many targets: why not, else None."""
+        return None if targets <= self._count else f"there is room for {self._count} of {targets} units"
+
+    def grown(self, cells: int, map_file: Callable[[int, int], memoryview]) -> StateFile:
+        """A file of more cells with all that is in this one, at the same path; OSError: this one stays."""
+        return create(self.path, self._monitor, cells, map_file, self)
+
+    def close(self) -> memoryview:
+        """Let go of the file, which another one has replaced: what was mapped, and can be unmapped now."""
+        self._free.clear()
+        self._cells.clear()
+        view = self._view
+        del self._view, self._head
+        return view
+
+    def _copy(self, before: StateFile) -> None:
+        for name, cell in before._cells.items():
+            copied = self._cells[name] = self._free.pop()
+            self._room[:] = cell.values
+            copied.write(self._room)
+        self._gone.update(before._gone)
+
     def lack(self, unrecorded: int) -> None:
         """Say how many targets have no cell."""
         if unrecorded != self._monitor.unrecorded:
@@ -111,9 +136,13 @@ class StateFile:
 
 
 def create(
-    path: str, monitor: MonitorRecord, cells: int, map_file: Callable[[int, int], memoryview]
+    path: str,
+    monitor: MonitorRecord,
+    cells: int,
+    map_file: Callable[[int, int], memoryview],
+    before: StateFile | None = None,
 ) -> StateFile:
-    """A new file of so many cells, in place of whatever is at the path; OSError.
+    """A new file of so many cells, in place of whatever is at the path, with what `before` has; OSError.
 
     `map_file` maps a descriptor for reading and writing. The file appears at the path when it is whole, and
     never gets shorter: a reader may have it open.
@@ -131,6 +160,8 @@ def create(
         begin = state_format.prefix(cells)
         view[: len(begin)] = begin
         file = StateFile(path, view, monitor, cells)
+        if before is not None:
+            file._copy(before)
         os.rename(unfinished, path)
     except OSError:
         os.unlink(unfinished)

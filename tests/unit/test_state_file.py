@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -246,9 +247,51 @@ def test_a_directory_on_a_disk_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_remains_of_killed_monitors_are_removed_and_those_of_living_ones_stay(tmp_path: Path) -> None:
-    make(tmp_path / "dead.state", monitor=replace(me(), start_ticks=1))
-    (tmp_path / "dead.pause").write_text("")
-    make(tmp_path / "living.state")
-    (tmp_path / "foreign.state").write_text("x")
+    dead = replace(me(), start_ticks=1)
+    make(tmp_path / "memory-monitor-5-1.state", monitor=dead)
+    (tmp_path / "memory-monitor-5-1.pause").write_text("")
+    stay = {"memory-monitor-5-2.state", "memory-monitor-5-3.state", "memory-monitor.state"}
+    make(tmp_path / "memory-monitor-5-2.state")
+    (tmp_path / "memory-monitor-5-3.state").write_text("x")
+    make(tmp_path / "memory-monitor.state", monitor=dead)  # Its service starts it again.
     keeping.remove_remains(str(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == {"living.state", "foreign.state"}
+    assert {path.name for path in tmp_path.iterdir()} == stay
+
+
+def test_a_file_that_grows_has_all_that_was_in_it_and_readers_find_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.state"
+    file = make(path, cells=2)
+    file.keep(replace(FULL, name="a"))
+    file.keep(replace(FULL, name="b", requests=7))
+    file.forget("a")
+    before = records(path)
+    libc = Libc()
+    assert file.expect(3) == "there is room for 2 of 3 units"
+    grown = file.grown(4, libc.map_file)
+    libc.unmap_file(file.close())
+    assert grown.expect(3) is None
+    assert records(path) == before
+    assert grown.keep(replace(FULL, name="b", requests=8))
+    assert [grown.keep(replace(FULL, name=name)) for name in "cdef"] == [True, True, True, False]
+    assert set(records(path)) == set("bcde"), "the one that is gone makes room"
+    assert records(path)["b"].requests == 8
+
+
+def test_a_monitor_makes_room_for_what_is_expected_where_there_is_memory_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as directory:
+        state = OwnState({"RUNTIME_DIRECTORY": directory}, is_users=False)
+        assert state.open(2) is None
+        state.keep(replace(FULL, name="a"))
+        (path,) = Path(directory).iterdir()
+        inode = path.stat().st_ino
+        assert state.expect(2) is None
+        assert path.stat().st_ino == inode
+        monkeypatch.setattr(keeping, "own_headroom_bytes", lambda: 1 << 20)
+        assert state.expect(3) == "there is room for 2 of 3 units, and no memory for more"
+        monkeypatch.setattr(keeping, "own_headroom_bytes", lambda: 1 << 30)
+        assert state.expect(400) is None
+        assert all(state.keep(replace(FULL, name=str(number))) for number in range(400))
+        assert len(read_state(str(path)).targets) == 401
+        state.end()

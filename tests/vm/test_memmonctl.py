@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kit import eventually, property_of, run
-from shipped import RESTARTS, Monitored, Shipped, start, stop
+from shipped import RESTARTS, MachineWide, Monitored, Shipped, start, stop
 
 AS_TESTER = ("runuser", "-u", "tester", "--")
 SETTINGS = "MAX_MEMORY=30\nINTERVAL=500ms\n"
@@ -156,3 +156,50 @@ def test_check_has_the_settings_of_the_monitor(seen: Monitored) -> None:
 def test_each_instance_has_a_directory_of_its_own() -> None:
     assert {path.name for path in STATES.iterdir()} >= {"memory-monitor@seen", "memory-monitor@beside"}
     assert (STATES / "memory-monitor@seen" / "memory-monitor@seen.state").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_machine_wide_monitor_is_shown_with_each_units_settings_and_goes_on_after_a_restart() -> None:
+    sections = ("[X-MemoryMonitor]\nThreshold=30M\nRepeat=infinity\n", "[X-MemoryMonitor]\nThreshold=200M\n")
+    asked = Monitored("asked", "ignore", service=f"{SERVICE}{sections[0]}")
+    calm = Monitored("calm", service=f"{SERVICE}{sections[1]}")
+    run("systemctl", "daemon-reload")
+    start(asked, calm)
+    with MachineWide() as monitor:
+        monitor.wait_for("calm.service: ok: .* of 200 MiB")
+        asked.tell("grow 40")
+        asked.wait_for("SIGTERM")
+        eventually(lambda: target(asked.unit)["requests"] == 1, "the request is counted")
+        assert memmonctl("pause", "calm", "1h").returncode == 0
+        shown = memmonctl(before=AS_TESTER).stdout
+        print(shown)
+        assert shown.startswith("2 units, 1 monitor: ")
+        run("systemctl", "reload", monitor.unit)
+        run("systemctl", "restart", monitor.unit)
+        eventually(lambda: target(asked.unit).get("state") == "signalled", "it is known to be signalled")
+        assert target(asked.unit)["requests"] == 1
+        assert {target(one.unit)["monitor"] for one in (asked, calm)} == {"memory-monitor"}
+        assert [target(one.unit)["threshold_bytes"] >> 20 for one in (asked, calm)] == [30, 200]
+        eventually(lambda: target(calm.unit)["paused_until_s"] is not None, "the pause is kept")
+        checked = memmonctl("check", "calm").stdout
+        print(checked)
+        assert "Threshold=200M (memory-monitor.service, /run/systemd/system/calm.service)" in checked
+        assert "not-monitored" not in checked
+        assert asked.said.count("SIGTERM") == 1
+    run("systemctl", "kill", "--signal=KILL", asked.unit)
+    stop(asked, calm)
+
+
+def test_a_users_machine_wide_monitor_is_shown() -> None:
+    as_tester = (*AS_TESTER, "env", "XDG_RUNTIME_DIR=/run/user/1000")
+    units = Path("/run/user/1000/systemd/user")
+    own = units / "mine.service"
+    run(*AS_TESTER, "mkdir", "-p", str(units))
+    own.write_text("[Service]\nExecStart=sleep infinity\n[X-MemoryMonitor]\nThreshold=77M\n")
+    run(*as_tester, "systemctl", "--user", "daemon-reload")
+    run(*as_tester, "systemctl", "--user", "start", "memory-monitor.service", "mine.service")
+    eventually(lambda: target("mine.service", before=as_tester).get("state") == "ok", "it is monitored")
+    assert target("mine.service", before=as_tester)["threshold_bytes"] == 77 << 20
+    run(*as_tester, "systemctl", "--user", "restart", "memory-monitor.service")
+    eventually(lambda: target("mine.service", before=as_tester).get("state") == "ok", "it is monitored again")
+    run(*as_tester, "systemctl", "--user", "stop", "memory-monitor.service", "mine.service")
+    own.unlink()
