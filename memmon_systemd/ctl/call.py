@@ -35,6 +35,8 @@ class Call:
     """Where the state files are."""
     is_json: bool
     terminal: Terminal
+    managers: Sequence[bool] = ()
+    """The service managers that can be asked: False is the system's, True the user's."""
 
     def states(self) -> States:
         """What the state files say; CallError where no monitor runs, and there is no problem to tell."""

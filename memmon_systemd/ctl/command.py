@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    call = Call(os.environ, _directories(given), given.json, Terminal.of(os.environ))
+    call = Call(os.environ, _directories(given), given.json, Terminal.of(os.environ), _managers(given))
     verbs: dict[str, Callable[[], int]] = {
         "list": lambda: list_targets.run(call),
         "status": lambda: status.run(call, given.name),
@@ -154,6 +154,14 @@ def _directories(given: argparse.Namespace) -> list[str]:
             raise UsageError("--user: XDG_RUNTIME_DIR isn't set: log in as that user")
         return [users]
     return [places.SYSTEM] if given.system or users is None else [places.SYSTEM, users]
+
+
+def _managers(given: argparse.Namespace) -> list[bool]:
+    if given.directory is not None:
+        return []
+    users = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/systemd/private"
+    system = not given.user and os.path.isdir("/run/systemd/system")
+    return [False] * system + [True] * (not given.system and os.path.exists(users))
 
 
 def _pause_words(given: argparse.Namespace) -> tuple[str, float | None]:

@@ -16,6 +16,7 @@ from memmon_systemd.ctl.command import parser
 from memmon_systemd.ctl.journal import Entry, _entries
 from memmon_systemd.ctl.json_form import target_form
 from memmon_systemd.ctl.state import MonitorState, States
+from memmon_systemd.ctl.unmonitored import Unmonitored
 from memmon_systemd.ctl.view import Row, problems_of
 from memmon_systemd.ctl.words import Column, Terminal
 from memmon_systemd.monitor.events import Event
@@ -28,6 +29,7 @@ FIELDS = (ROOT / "docs" / "memmonctl-json.md").read_text()
 PLAIN = Terminal(None, has_colours=False)
 MONITOR = MonitorRecord("memory-monitor@app", "1.0", 7, 1, bytes(16), 0, False, 5.0)
 MIB = 1 << 20
+OTHER = Unmonitored("idle.service", "inactive", "memory-monitor", "80%", None)
 
 
 def record(name: str = "app.service", **values: Any) -> Record:
@@ -97,9 +99,18 @@ def test_a_table_fits_any_terminal_and_keeps_what_matters(columns: int) -> None:
     assert ("A" in lines[0].split()) <= ("B" in lines[0].split()), "the one with more weight goes first"
 
 
+def test_what_is_configured_and_does_not_run_is_in_the_list() -> None:
+    lines = list_targets._lines(States([state(record())], []), [row()], [OTHER], [], PLAIN)
+    assert lines[0] == "1 unit, 1 monitor: 1 ok; 1 configured and not running"
+    assert re.split(r"  +", lines[-1]) == [
+        *("idle.service", "not running", "-", "80%"),
+        *("-", "-", "-", "-", "-", "memory-monitor"),
+    ]
+
+
 def test_names_and_problems_can_not_steer_a_terminal() -> None:
     evil = row(name="x\x1b[2J.service")
-    lines = list_targets._lines(States([state(evil.record)], []), [evil], ["\x1b[2J"], PLAIN)
+    lines = list_targets._lines(States([state(evil.record)], []), [evil], [], ["\x1b[2J"], PLAIN)
     assert not any("\x1b" in line for line in lines)
 
 
@@ -216,7 +227,7 @@ def test_every_field_of_the_json_is_documented_and_no_others() -> None:
     asked = history.Asked(entry(Event.REQUESTED, "x"), None)
     status = {**target_form(shown), "readings_bytes": {"current": 1}, "last_requests": []}
     answers: list[dict[str, object]] = [
-        list_targets._form(States([state(shown.record)], []), [shown], ["a problem"]),
+        list_targets._form(States([state(shown.record)], []), [shown], [OTHER], ["a problem"]),
         {"targets": [status]},
         {"requests": [history.form(asked)]},
         {"paused": ["a"], "pattern": "a", "time_s": None},
