@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from memmon_systemd import __version__
 from memmon_systemd.cli import guard_standard_descriptors
-from memmon_systemd.ctl import check, history, list_targets, metrics, pause, status
+from memmon_systemd.ctl import check, history, list_targets, metrics, pause, status, top
 from memmon_systemd.ctl.call import Call, CallError
 from memmon_systemd.ctl.words import Terminal
 from memmon_systemd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, StartError, UsageError
@@ -60,6 +60,7 @@ def _run(given: argparse.Namespace) -> int:
     call = Call(os.environ, _directories(given), given.json, Terminal.of(os.environ), _managers(given))
     verbs: dict[str, Callable[[], int]] = {
         "list": lambda: list_targets.run(call),
+        "top": lambda: top.run(call),
         "status": lambda: status.run(call, given.name),
         "history": lambda: history.run(
             call, given.name or given.unit, given.since, given.until, given.lines, is_users=given.user
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     verb("list", "all that is monitored, the nearest to its threshold first (default)")
+    verb("top", "the same, drawn again each second; q quits")
     verb("status", "one unit: settings, readings by every metric, last requests").add_argument(
         "name", metavar="NAME"
     )
