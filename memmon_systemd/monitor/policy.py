@@ -63,6 +63,7 @@ class Hold(Enum):
     BUDGET = "budget"
     AT_MOST = "at-most"
     CONDITION = "condition"
+    PAUSED = "paused"
     KILL_MODE = "kill-mode"
 
 
