@@ -59,22 +59,12 @@ class Requester:
             return False
         allowance = target.allowance(now_s)
         reason = _reason(target, gauge, episode, presence, allowance, now_s)
+        if reason is not Hold.CONDITION:
+            target.forgo_permission()
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
-        if reason is not Hold.CONDITION:
-            target.forgo_permission()
-        interval_s = target.settings.interval_s
-        if reason is Hold.MIN_AGE:
-            episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
-        elif reason is Hold.BUDGET:
-            episode.not_before_s = allowance.free_at_s
-        elif reason is Hold.AT_MOST:
-            episode.not_before_s = now_s + interval_s
-        elif reason is Hold.CONDITION:
-            episode.not_before_s = target.condition_due_s(now_s)
-        else:
-            episode.recheck_later(now_s, interval_s)
+        _wait(target, episode, reason, presence, allowance, now_s)
         # One that was asked and stops is doing what it was asked to.
         is_shown = is_first or reason is Hold.FROZEN
         if is_shown and self._hold(target, episode, reason, allowance) and reason is Hold.BUDGET:
@@ -177,6 +167,23 @@ def _reason(
     if reason is Hold.AT_MOST and target.is_its_turn(now_s):
         return None if target.is_permitted(now_s) else Hold.CONDITION
     return reason
+
+
+def _wait(
+    target: Target, episode: Episode, reason: Hold, presence: Presence, allowance: Allowance, now_s: float
+) -> None:
+    """Set when a request that is held back is tried again."""
+    interval_s = target.settings.interval_s
+    if reason is Hold.MIN_AGE:
+        episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
+    elif reason is Hold.BUDGET:
+        episode.not_before_s = allowance.free_at_s
+    elif reason is Hold.AT_MOST:
+        episode.not_before_s = now_s + interval_s
+    elif reason is Hold.CONDITION:
+        episode.not_before_s = target.condition_due_s(now_s)
+    else:
+        episode.recheck_later(now_s, interval_s)
 
 
 def _would(target: Target, *, escalates: bool) -> Outcome:

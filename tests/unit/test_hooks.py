@@ -194,6 +194,26 @@ def test_a_unit_whose_condition_runs_holds_its_slot(start: Start) -> None:
     assert asked in {f"start lock@{name}.service" for name in names}
 
 
+def test_one_that_is_asked_above_the_hard_threshold_gives_its_slot_back(start: Start) -> None:
+    tree = start("-m 100 --hard 200 --condition-unit lock@%n --at-most 1 w@*.service")
+    for number in range(2):
+        tree.manager.hooks[f"lock@w@{number}.service.service"] = RUNS
+    first = tree.make("w@0.service", 110)
+    tree.advance(3)
+    tree.make("w@1.service", 105)
+    tree.advance(3)
+    assert tree.asked == ["start lock@w@0.service.service"]
+    use(first, 210 * MIB)
+    tree.advance(2)
+    first.rename(tree.top / "gone")
+    tree.advance(1)
+    tree.manager.start_again("w@0.service")
+    tree.make("w@0.service", 50)
+    tree.advance(5)
+    assert tree.asked[1:] == ["kill w@0.service main 15", "start lock@w@1.service.service"]
+    assert tree.manager.kept == ["lock@w@1.service.service"]
+
+
 # --- at a request -----------------------------------------------------------------------------
 
 
