@@ -32,6 +32,11 @@ class Requester:
         That is decided by one answer of systemd, and a second reading after it. Whether the list of targets
         may have changed.
         """
+        is_queued = episode.hold is Hold.AT_MOST and not gauge.is_hard
+        if is_queued and not target.is_its_turn(now_s):
+            # What else there is to be known of it can wait until then: 300 may be in the queue.
+            episode.not_before_s = now_s + target.settings.interval_s
+            return False
         try:
             presence = target.presence(now_s)
         except OSError as error:
@@ -49,6 +54,18 @@ class Requester:
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
+        self._hold(target, episode, reason, presence, allowance, now_s)
+        return False
+
+    def _hold(
+        self,
+        target: Target,
+        episode: Episode,
+        reason: Hold,
+        presence: Presence,
+        allowance: Allowance,
+        now_s: float,
+    ) -> None:
         interval_s = target.settings.interval_s
         if reason is Hold.MIN_AGE:
             episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
@@ -65,7 +82,6 @@ class Requester:
                 episode.hold = reason
                 if target.is_news(reason):
                     self._report.held(target, reason, allowance)
-        return False
 
     def _make(
         self,

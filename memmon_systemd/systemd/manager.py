@@ -102,14 +102,15 @@ class Manager:
             os.fsdecode(properties.get(b"FreezerState", b"")),
             moment_s(properties[b"InactiveExitTimestampMonotonic"]),
             moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"ActiveExitTimestampMonotonic"]),
+            moment_s(properties[b"InactiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
         """How long a service may take to start; None where that is unlimited, or it is none."""
-        if not unit.is_service:
-            return None
-        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+        bus = self._bus
+        return seconds(int(bus.property(unit.typed, b"TimeoutStartUSec", b"t"))) if unit.is_service else None
 
     def result(self, unit: Unit) -> str | None:
         """Result of a service: what ended it, until it is started again; None for other units."""

@@ -94,7 +94,23 @@ class Aftermath:
         asked_s = now_s if entry.asked_s is None else entry.asked_s
         active_s = now_s if state.active_since_s is None else state.active_since_s
         ended_s = active_s if entry.ended_s is None else entry.ended_s
+        if self._took_too_long(name, asked_s, state):
+            entry.result = "timeout"
         self._report.came_back(name, _how(entry), ended_s - asked_s, max(active_s, ended_s) - asked_s)
+
+    def _took_too_long(self, name: str, asked_s: float, state: UnitState) -> bool:
+        """Whether it was stopped since, for as long as TimeoutStopSec=: then systemd has killed it.
+
+        With a restart that was asked for, the next start comes at once and resets Result=.
+        """
+        began_s, stopped_s = state.stop_began_s, state.stopped_s
+        if began_s is None or stopped_s is None or not asked_s <= began_s <= stopped_s:
+            return False
+        try:
+            longest_s = self._manager.timeout_stop_s(self._manager.unit(name))
+        except BusError:
+            return False
+        return longest_s is not None and stopped_s - began_s >= longest_s
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s

@@ -129,6 +129,8 @@ def test_one_that_ignores_the_signal_is_restarted_by_systemd() -> None:
         monitor.wait_for("deaf.service: signalled: .* sent SIGTERM to the main process")
         monitor.wait_for("deaf.service: signalled: .* asked systemd to restart it")
         eventually(lambda: property_of("deaf.service", "MainPID") not in (pid, "0"), "it was restarted")
+        killed = r"was killed by systemd \(TimeoutStopSec=\) after .* and active again after"
+        monitor.wait_for(f"deaf.service: {killed}")
     run("systemctl", "kill", "--signal=KILL", "deaf.service")
     run("systemctl", "stop", "deaf.service")
 

@@ -1,7 +1,8 @@
-"""What the OOM killer has killed of a unit that was asked, by memory.events and what systemd says."""
+"""How a unit that was asked has ended: by itself, or killed by the kernel or by systemd."""
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,16 @@ def test_the_count_begins_anew_with_each_request(start: Start) -> None:
     restart(tree, app, 10)
     tree.advance(2)
     assert tree.log.having("active again")[-1].startswith("app.service: ended after ")
+
+
+@pytest.mark.parametrize(
+    ("took_s", "how"), [(20.0, "was killed by systemd (TimeoutStopSec=)"), (19.9, "ended")]
+)
+def test_a_restart_that_took_all_of_its_time_to_stop_was_killed_whatever_the_next_start_has_reset(
+    start: Start, took_s: float, how: str
+) -> None:
+    tree, app = asked(start)
+    began_s = tree.clock.now_s
+    usual = tree.manager.usual
+    tree.manager.states["app.service"] = replace(usual, stop_began_s=began_s, stopped_s=began_s + took_s)
+    assert became(tree, app).startswith(f"app.service: {how} after ")
