@@ -42,8 +42,12 @@ class Requester:
             self._hold(target, episode, Hold.PAUSED, target.allowance(now_s))
             target.forgo_permission()
             return False
-        is_first = episode.asked_s is None
-        if is_first:
+        is_queued = episode.hold is Hold.AT_MOST and not gauge.is_hard
+        if is_queued and not target.is_its_turn(now_s):
+            # What else there is to be known of it can wait until then: 300 may be in the queue.
+            episode.not_before_s = now_s + target.settings.interval_s
+            return False
+        if episode.asked_s is None:
             target.follow_condition(episode.over_since_s, now_s)
         try:
             presence = target.presence(now_s)
@@ -64,12 +68,33 @@ class Requester:
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
-        _wait(target, episode, reason, presence, allowance, now_s)
+        self._postpone(target, episode, reason, presence, allowance, now_s)
+        return False
+
+    def _postpone(
+        self,
+        target: Target,
+        episode: Episode,
+        reason: Hold,
+        presence: Presence,
+        allowance: Allowance,
+        now_s: float,
+    ) -> None:
+        interval_s = target.settings.interval_s
+        if reason is Hold.MIN_AGE:
+            episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
+        elif reason is Hold.BUDGET:
+            episode.not_before_s = allowance.free_at_s
+        elif reason is Hold.AT_MOST:
+            episode.not_before_s = now_s + interval_s
+        elif reason is Hold.CONDITION:
+            episode.not_before_s = target.condition_due_s(now_s)
+        else:
+            episode.recheck_later(now_s, interval_s)
         # One that was asked and stops is doing what it was asked to.
-        is_shown = is_first or reason is Hold.FROZEN
+        is_shown = episode.asked_s is None or reason is Hold.FROZEN
         if is_shown and self._hold(target, episode, reason, allowance) and reason is Hold.BUDGET:
             target.call_hook(now_s)
-        return False
 
     def _hold(self, target: Target, episode: Episode, reason: Hold, allowance: Allowance) -> bool:
         """Let the target be held for this reason; whether that is news, and was said."""
@@ -167,23 +192,6 @@ def _reason(
     if reason is Hold.AT_MOST and target.is_its_turn(now_s):
         return None if target.is_permitted(now_s) else Hold.CONDITION
     return reason
-
-
-def _wait(
-    target: Target, episode: Episode, reason: Hold, presence: Presence, allowance: Allowance, now_s: float
-) -> None:
-    """Set when a request that is held back is tried again."""
-    interval_s = target.settings.interval_s
-    if reason is Hold.MIN_AGE:
-        episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
-    elif reason is Hold.BUDGET:
-        episode.not_before_s = allowance.free_at_s
-    elif reason is Hold.AT_MOST:
-        episode.not_before_s = now_s + interval_s
-    elif reason is Hold.CONDITION:
-        episode.not_before_s = target.condition_due_s(now_s)
-    else:
-        episode.recheck_later(now_s, interval_s)
 
 
 def _would(target: Target, *, escalates: bool) -> Outcome:

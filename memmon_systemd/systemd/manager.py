@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import LOADED, Properties, seconds
-from memmon_systemd.systemd.unit import DESTINATION, HookState, Unit, UnitState
+from memmon_systemd.systemd.hook_units import HookUnits
+from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
+from memmon_systemd.systemd.unit import DESTINATION, MANAGER, PATH, Unit, UnitState
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
 
-_PATH: Final = b"/org/freedesktop/systemd1"
-MANAGER: Final = (DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
-"""Where the manager itself is on the bus: destination, path, interface."""
 _NO_USER: Final = 2**32 - 1
 """UID_INVALID: UID= of a service without User=."""
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
@@ -38,6 +36,7 @@ class Manager:
     ) -> None:
         """Connect to it."""
         self._bus = Bus(user, environ, call_deadline_s)
+        self.hook_units = HookUnits(self._bus)
         self._own_user = os.getuid() if user else 0
 
     def close(self) -> None:
@@ -46,7 +45,7 @@ class Manager:
 
     def unit(self, name: str) -> Unit:
         """A unit by its full name, without a call."""
-        return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
+        return Unit(name, self._bus.encode_path(PATH + b"/unit", name))
 
     def load(self, name: str) -> tuple[str, str]:
         """A unit's own name, of which `name` may be an alias, and its LoadState."""
@@ -100,47 +99,28 @@ class Manager:
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
             os.fsdecode(properties.get(b"FreezerState", b"")),
-            _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
-            _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"InactiveExitTimestampMonotonic"]),
+            moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"ActiveExitTimestampMonotonic"]),
+            moment_s(properties[b"InactiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
-        )
-
-    def start_hook(self, unit: Unit) -> None:
-        """StartUnit: queue a start, which one that is queued or runs already is merged with.
-
-        Ref first: a unit that has ended is unloaded at once, and with it goes how it ended. `let_go` undoes
-        that, and so does the end of the connection. By its path, which loads it: RefUnit doesn't.
-        """
-        self._bus.call(unit.common, b"Ref", b"")
-        self._start(unit)
-
-    def let_go(self, unit: Unit) -> None:
-        """Unref: how the hook has ended is known."""
-        self._bus.call(unit.common, b"Unref", b"")
-
-    def hook_state(self, unit: Unit) -> HookState:
-        """How far a unit is that was started, in one answer."""
-        properties = self._all(unit, DESTINATION + b".Unit")
-        gc.collect()  # As in `state`.
-        return HookState(
-            os.fsdecode(properties[b"ActiveState"]),
-            os.fsdecode(properties[b"SubState"]),
-            properties[b"Job"][0],
-            bool(properties[b"ConditionResult"]) or not properties[b"ConditionTimestampMonotonic"],
-            bool(properties[b"ConditionTimestampMonotonic"]),
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
         """How long a service may take to start; None where that is unlimited, or it is none."""
-        if not unit.is_service:
-            return None
-        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+        bus = self._bus
+        return seconds(int(bus.property(unit.typed, b"TimeoutStartUSec", b"t"))) if unit.is_service else None
 
     def result(self, unit: Unit) -> str | None:
         """Result of a service: what ended it, until it is started again; None for other units."""
         if not unit.is_service:
             return None
         return os.fsdecode(self._bus.property(unit.typed, b"Result", b"s"))
+
+    def was_main_killed(self, service: Unit) -> bool:
+        """Whether its last main process ended by SIGKILL (ExecMainCode=, ExecMainStatus=)."""
+        killed = ((b"ExecMainCode", os.CLD_KILLED), (b"ExecMainStatus", signal.SIGKILL))
+        return all(self._bus.property(service.typed, name, b"i") == value for name, value in killed)
 
     def is_oneshot(self, unit: Unit) -> bool:
         """Whether it is activating for all its life."""
@@ -165,10 +145,7 @@ class Manager:
         return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
-        """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
-
-        Little, for at start-up it is asked of each of a thousand.
-        """
+        """Which invocation it is, and its main process: little, for it is asked of a thousand at start-up."""
         main_pid, had_main = self._main_process(unit)
         invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         return UnitState(invocation_id, main_pid, had_main)
@@ -254,14 +231,11 @@ class Manager:
                 raise
         try:
             # No valid name: a valid one would be a question to polkit first, for a user who isn't root.
-            self._start(self.unit("memory-monitor-rehearsal"))
+            self.hook_units.start(self.unit("memory-monitor-rehearsal"))
         except BusError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise
-        self.hook_state(self.unit("-.slice"))
-
-    def _start(self, unit: Unit) -> None:
-        self._bus.call(MANAGER, b"StartUnit", b"ss", os.fsencode(unit.name), b"replace")
+        self.hook_units.state(self.unit("-.slice"))
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""
@@ -280,7 +254,3 @@ class Manager:
         where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
-
-
-def _moment_s(microseconds: int) -> float | None:
-    return microseconds / 1e6 if microseconds else None

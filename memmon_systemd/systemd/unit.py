@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 DESTINATION: Final = b"org.freedesktop.systemd1"
+PATH: Final = b"/org/freedesktop/systemd1"
+MANAGER: Final = (DESTINATION, PATH, b"org.freedesktop.systemd1.Manager")
+"""Where the manager itself is on the bus: destination, path, interface."""
 
 
 def one_of_each_template(names: Iterable[str]) -> Collection[str]:
@@ -59,42 +62,16 @@ class UnitState:
     """When it last began to start, on the monotonic clock; None: unknown."""
     active_since_s: float | None = None
     """When it last became active, likewise."""
+    stop_began_s: float | None = None
+    """When it last began to stop, likewise."""
+    stopped_s: float | None = None
+    """When it last had stopped, likewise."""
     job_id: int = 0
     """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
 
     def unanswered(self) -> UnitState:
         """What is still known when systemd doesn't answer: a main process that wasn't there yet may be."""
         return replace(self, main_pid=None) if self.main_pid == 0 and not self.had_main else self
-
-
-@dataclass(frozen=True, slots=True)
-class HookState:
-    """How far a unit is that was started as a hook."""
-
-    active_state: str
-    sub_state: str
-    job_id: int
-    """Its start, while that is queued or runs; 0: it is done."""
-    is_condition_met: bool
-    """Whether its own ConditionXYZ= held: else systemd has skipped the start."""
-    is_known: bool = True
-    """Whether it was started since it was loaded."""
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its start isn't done yet."""
-        return self.job_id != 0 or self.active_state == "activating"
-
-    @property
-    def problem(self) -> str | None:
-        """Why it hasn't succeeded, once its start is done; None: it has."""
-        if self.active_state == "failed":
-            return "it failed"
-        if not self.is_known:
-            return "systemd has forgotten how it ended"
-        if not self.is_condition_met:
-            return "systemd skipped it, for a Condition of its own is not met"
-        return None
 
 
 UNKNOWN: Final = UnitState()

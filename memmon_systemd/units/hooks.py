@@ -25,14 +25,18 @@ _LONGEST_FOLLOWED_S: Final = 3600.0
 class Condition:
     """The unit that permits the requests to one target, from its start until what it said is used."""
 
-    __slots__ = ("is_granted", "name", "refused_s", "started_s", "why")
+    __slots__ = ("again_s", "is_granted", "is_kept", "name", "repeat_s", "started_s", "why")
 
-    def __init__(self, name: str, started_s: float) -> None:
+    def __init__(self, name: str, started_s: float, repeat_s: float) -> None:
         self.name = name
         self.started_s = started_s
+        self.repeat_s = repeat_s
+        """How long after a refusal it is started again."""
         self.is_granted = False
-        self.refused_s: float | None = None
-        """When it was clear that it doesn't permit the request; None: it isn't, or it does."""
+        self.is_kept = True
+        """Whether it stays loaded until it is known how it ended: as long as the connection is the same."""
+        self.again_s: float | None = None
+        """When it is started again, for it doesn't permit the request; None: it does, or still runs."""
         self.why = ""
         """What was said of that."""
 
@@ -52,17 +56,22 @@ class Hooks:
     def follow_condition(self, unit: str, settings: TargetSettings, since_s: float, now_s: float) -> None:
         """Learn how far the condition of a unit is; what was started before `since_s` is of no use."""
         condition = self._conditions.get(unit)
-        if condition is None or condition.is_granted or condition.refused_s is not None:
+        if condition is None or condition.is_granted or condition.again_s is not None:
             return
         if condition.started_s < since_s:
             self.forgo(unit)
             return
+        hook = self._manager.unit(condition.name)
         try:
-            state = self._manager.hook_state(self._manager.unit(condition.name))
+            if not condition.is_kept:
+                self._manager.hook_units.keep(hook)
+                condition.is_kept = True
+            state = self._manager.hook_units.state(hook)
         except BusError as error:
+            condition.is_kept = False
+            if not error.is_answer:
+                return  # It is asked again; without an answer nothing is permitted.
             problem: str | None = str(error)
-            if not error.is_answer and now_s < condition.started_s + settings.condition_timeout_s:
-                return  # It is asked again.
         else:
             if not state.is_running:
                 problem = state.problem
@@ -84,21 +93,21 @@ class Hooks:
         if condition is not None and condition.is_granted:
             self.forgo(unit)
             return True
-        if condition is None or (condition.refused_s is not None and now_s >= condition.refused_s + repeat_s):
-            self._start_condition(unit, settings.condition_unit, condition, now_s)
+        if condition is None or (condition.again_s is not None and now_s >= condition.again_s):
+            self._start_condition(unit, settings.condition_unit, repeat_s, now_s)
         return False
 
-    def condition_due_s(self, unit: str, repeat_s: float, now_s: float) -> float:
+    def condition_due_s(self, unit: str, now_s: float) -> float:
         """When to see again whether a unit may be asked."""
         condition = self._conditions.get(unit)
-        if condition is None or condition.refused_s is None:
+        if condition is None or condition.again_s is None:
             return now_s + _PAUSE_S
-        return condition.refused_s + repeat_s
+        return condition.again_s
 
     def forgo(self, unit: str) -> None:
         """What its condition said, or will say, is of no use any more."""
         condition = self._conditions.pop(unit, None)
-        if condition is not None and not condition.is_granted and condition.refused_s is None:
+        if condition is not None and not condition.is_granted and condition.again_s is None:
             self._let_go(condition.name)
         self._ledger.deciding.discard(unit)
 
@@ -108,7 +117,7 @@ class Hooks:
         if name in self._called:
             return
         try:
-            self._manager.start_hook(self._manager.unit(name))
+            self._start(name)
         except BusError as error:
             self._report.warn.hook_failed(unit, name, f"can't be started: {error}")
             return
@@ -119,7 +128,7 @@ class Hooks:
         """Ask how those ended that were started at a request; when to ask again."""
         for name, (unit, started_s) in list(self._called.items()):
             try:
-                state = self._manager.hook_state(self._manager.unit(name))
+                state = self._manager.hook_units.state(self._manager.unit(name))
             except BusError:
                 state = None  # It is asked again.
             if state is not None and not state.is_running:
@@ -132,25 +141,33 @@ class Hooks:
                 self._let_go(name)
         return now_s + interval_s if self._called else NEVER
 
+    def _start(self, name: str) -> None:
+        unit = self._manager.unit(name)
+        self._manager.hook_units.keep(unit)
+        self._manager.hook_units.start(unit)
+
     def _let_go(self, name: str) -> None:
         try:
-            self._manager.let_go(self._manager.unit(name))
+            self._manager.hook_units.let_go(self._manager.unit(name))
         except BusError:
             return  # The connection that it was kept by is gone: nothing keeps it any more.
 
-    def _start_condition(self, unit: str, pattern: str, before: Condition | None, now_s: float) -> None:
+    def _start_condition(self, unit: str, pattern: str, repeat_s: float, now_s: float) -> None:
         name = hook_name(pattern, unit)
-        condition = self._conditions[unit] = Condition(name, now_s)
-        condition.why = before.why if before is not None else ""
+        before = self._conditions.get(unit)
+        condition = self._conditions[unit] = Condition(name, now_s, repeat_s)
+        condition.why = "" if before is None else before.why
         self._ledger.deciding.add(unit)
         try:
-            self._manager.start_hook(self._manager.unit(name))
+            self._start(name)
         except BusError as error:
             self._refuse(unit, condition, f"it can't be started: {error}", now_s)
+            if not error.is_answer:
+                condition.again_s = now_s + _PAUSE_S
 
     def _refuse(self, unit: str, condition: Condition, why: str, now_s: float) -> None:
         self._ledger.deciding.discard(unit)
-        condition.refused_s = now_s
+        condition.again_s = now_s + condition.repeat_s
         if why != condition.why:
             condition.why = why
             self._report.warn.condition_refused(unit, condition.name, why)

@@ -12,7 +12,7 @@ from memmon_systemd.errors import UsageError
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.parsing import parse_hook
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.unit import HookState
+from memmon_systemd.systemd.hook_units import HookState
 from memmon_systemd.units.hook_name import hook_name
 from memmon_systemd.units.hook_problems import warn_of_hooks
 from tests.unit.trees import MIB, Tree, linux_only, use
@@ -33,7 +33,7 @@ NO_ANSWER = BusError(110, "no answer within 1 s", was_called=True)
 def over(start: Start, options: str = CONDITION, *, lock: HookState = RUNS) -> Tree:
     """A unit above its threshold, and a condition that is this far."""
     tree = start(f"-m 100 {options} app.service")
-    tree.manager.hooks[LOCK] = lock
+    tree.manager.hook_units.states[LOCK] = lock
     tree.make("app.service", 90)
     tree.advance(2)
     use(tree.top / "system.slice/app.service", 110 * MIB)
@@ -51,11 +51,11 @@ def test_a_unit_is_asked_when_its_condition_has_succeeded_and_not_before(start: 
     (held,) = [fields for fields in tree.log.fields if "MEMORY_MONITOR_REASON" in fields]
     assert held["MEMORY_MONITOR_REASON"] == "condition"
     assert tree.log.having(f"held: unreclaimable 110 MiB is above 100 MiB: {LOCK} decides")
-    assert tree.manager.kept == [LOCK]
-    tree.manager.hooks[LOCK] = SUCCEEDED
+    assert tree.manager.hook_units.kept == [LOCK]
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
     tree.advance(1)
     assert tree.asked == [START, TERM]
-    assert tree.manager.kept == []
+    assert tree.manager.hook_units.kept == []
 
 
 def test_a_condition_that_fails_holds_the_unit_and_is_tried_again_after_repeat(start: Start) -> None:
@@ -65,10 +65,10 @@ def test_a_condition_that_fails_holds_the_unit_and_is_tried_again_after_repeat(s
     tree.advance(15)
     assert tree.asked == [START, START]
     assert len(tree.log.having(f"app.service: not asked: {LOCK} doesn't permit it: it failed")) == 1
-    tree.manager.hooks[LOCK] = SUCCEEDED
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
     tree.advance(61)
     assert tree.asked == [START, START, START, TERM]
-    assert tree.manager.kept == []
+    assert tree.manager.hook_units.kept == []
 
 
 def test_a_condition_that_never_ends_is_given_up_after_its_timeout(start: Start) -> None:
@@ -92,7 +92,7 @@ def test_a_condition_that_systemd_skips_does_not_permit(start: Start) -> None:
 
 def test_a_condition_that_isnt_there_is_said_once_and_the_unit_stays_held(start: Start) -> None:
     tree = start(f"-m 100 {CONDITION} app.service")
-    tree.manager.no_such_unit.add(LOCK)
+    tree.manager.hook_units.absent.add(LOCK)
     tree.make("app.service", 110)
     tree.advance(300)
     assert tree.asked == []
@@ -117,7 +117,7 @@ def test_what_was_permitted_counts_for_one_request_only(start: Start) -> None:
     tree.advance(1)
     tree.manager.start_again("app.service")
     tree.make("app.service", 110)
-    tree.manager.hooks[LOCK] = RUNS
+    tree.manager.hook_units.states[LOCK] = RUNS
     tree.advance(5)
     assert tree.asked == [START, TERM, START]
 
@@ -131,7 +131,7 @@ def test_a_repeat_needs_no_new_permission(start: Start) -> None:
 def test_a_unit_that_stops_meanwhile_is_left_alone_and_its_permission_is_void(start: Start) -> None:
     tree = over(start)
     tree.advance(3)
-    tree.manager.hooks[LOCK] = SUCCEEDED
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
     tree.manager.states["app.service"] = replace(tree.manager.usual, active_state="deactivating")
     tree.advance(20)
     assert tree.asked == [START]
@@ -146,11 +146,11 @@ def test_a_unit_that_falls_and_rises_again_needs_a_new_permission(start: Start) 
     app = tree.top / "system.slice/app.service"
     use(app, 50 * MIB)
     tree.advance(3)
-    tree.manager.hooks[LOCK] = SUCCEEDED
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
     use(app, 110 * MIB)
     tree.advance(4)
     assert tree.asked == [START, START, TERM]
-    assert tree.manager.kept == []
+    assert tree.manager.hook_units.kept == []
 
 
 def test_a_condition_whose_end_systemd_has_forgotten_does_not_permit(start: Start) -> None:
@@ -167,8 +167,23 @@ def test_without_an_answer_of_systemd_a_unit_with_a_condition_is_held_until_it_a
     assert tree.asked == []
     assert tree.target("app.service").state is State.HELD
     tree.manager.failure = None
-    tree.manager.hooks[LOCK] = SUCCEEDED
-    tree.advance(61)
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
+    tree.advance(2)
+    assert tree.asked == [START, TERM]
+
+
+def test_a_condition_that_couldnt_be_started_without_an_answer_is_started_when_there_is_one(
+    start: Start,
+) -> None:
+    tree = start(f"-m 100 {CONDITION} app.service")
+    tree.make("app.service", 90)
+    tree.advance(2)
+    tree.manager.failure = NO_ANSWER
+    use(tree.top / "system.slice/app.service", 110 * MIB)
+    tree.advance(30)
+    assert len(tree.log.having("it can't be started: no answer within 1 s")) == 1
+    tree.manager.failure = None
+    tree.advance(3)
     assert tree.asked == [START, TERM]
 
 
@@ -177,17 +192,21 @@ def test_an_answer_that_is_missing_for_a_moment_does_not_refuse(start: Start) ->
     tree.advance(3)
     tree.manager.failure = NO_ANSWER
     tree.advance(3)
+    assert tree.manager.hook_units.kept == []
     tree.manager.failure = None
-    tree.manager.hooks[LOCK] = SUCCEEDED
+    tree.advance(1)
+    assert tree.manager.hook_units.kept == [LOCK], "it is kept by the new connection"
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
     tree.advance(2)
     assert tree.asked == [START, TERM]
+    assert tree.manager.hook_units.kept == []
 
 
 def test_a_unit_whose_condition_runs_holds_its_slot(start: Start) -> None:
     tree = start("-m 100 --condition-unit lock@%n --at-most 1 w@*.service")
     names = [f"w@{number}.service" for number in range(3)]
     for name in names:
-        tree.manager.hooks[f"lock@{name}.service"] = RUNS
+        tree.manager.hook_units.states[f"lock@{name}.service"] = RUNS
         tree.make(name, 110)
     tree.advance(10)
     (asked,) = tree.asked
@@ -197,7 +216,7 @@ def test_a_unit_whose_condition_runs_holds_its_slot(start: Start) -> None:
 def test_one_that_is_asked_above_the_hard_threshold_gives_its_slot_back(start: Start) -> None:
     tree = start("-m 100 --hard 200 --condition-unit lock@%n --at-most 1 w@*.service")
     for number in range(2):
-        tree.manager.hooks[f"lock@w@{number}.service.service"] = RUNS
+        tree.manager.hook_units.states[f"lock@w@{number}.service.service"] = RUNS
     first = tree.make("w@0.service", 110)
     tree.advance(3)
     tree.make("w@1.service", 105)
@@ -211,7 +230,7 @@ def test_one_that_is_asked_above_the_hard_threshold_gives_its_slot_back(start: S
     tree.make("w@0.service", 50)
     tree.advance(5)
     assert tree.asked[1:] == ["kill w@0.service main 15", "start lock@w@1.service.service"]
-    assert tree.manager.kept == ["lock@w@1.service.service"]
+    assert tree.manager.hook_units.kept == ["lock@w@1.service.service"]
 
 
 # --- at a request -----------------------------------------------------------------------------
@@ -219,17 +238,17 @@ def test_one_that_is_asked_above_the_hard_threshold_gives_its_slot_back(start: S
 
 def test_a_hook_is_started_at_each_request_and_nobody_waits_for_it(start: Start) -> None:
     tree = over(start, "--on-request mail-me@%n --repeat 5")
-    tree.manager.hooks["mail-me@app.service.service"] = RUNS
+    tree.manager.hook_units.states["mail-me@app.service.service"] = RUNS
     tree.advance(3)
     assert tree.asked == [TERM, MAIL]
     assert tree.log.having("app.service: started mail-me@app.service.service")
     tree.advance(4)
     assert tree.asked == [TERM, MAIL, TERM], "it still runs"
-    tree.manager.hooks["mail-me@app.service.service"] = SUCCEEDED
+    tree.manager.hook_units.states["mail-me@app.service.service"] = SUCCEEDED
     tree.advance(5)
     assert tree.asked == [TERM, MAIL, TERM, TERM, MAIL]
     tree.advance(2)
-    assert tree.manager.kept == []
+    assert tree.manager.hook_units.kept == []
 
 
 def test_a_hook_is_started_when_the_budget_is_used_up_once(start: Start) -> None:
@@ -257,7 +276,7 @@ def test_a_hook_is_started_at_an_escalation(start: Start) -> None:
 )
 def test_a_hook_that_fails_is_said_and_monitoring_goes_on(start: Start, state: HookState, said: str) -> None:
     tree = over(start, "--on-request mail-me@%n --repeat 5")
-    tree.manager.hooks["mail-me@app.service.service"] = state
+    tree.manager.hook_units.states["mail-me@app.service.service"] = state
     tree.advance(4)
     (line,) = tree.log.having("warning: app.service: mail-me@app.service.service: ")
     assert said in line
@@ -268,7 +287,7 @@ def test_a_hook_that_fails_is_said_and_monitoring_goes_on(start: Start, state: H
 
 def test_a_hook_that_isnt_there_is_said_and_the_request_was_made(start: Start) -> None:
     tree = start("-m 100 --on-request mail-me@%n --repeat infinity app.service")
-    tree.manager.no_such_unit.add("mail-me@app.service.service")
+    tree.manager.hook_units.absent.add("mail-me@app.service.service")
     tree.make("app.service", 110)
     tree.advance(3)
     assert tree.asked == [TERM]
