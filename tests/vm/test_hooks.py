@@ -65,8 +65,7 @@ def test_a_service_is_started_at_each_request_with_the_units_name() -> None:
     ):
         service.tell("grow 40")
         monitor.wait_for(r"telling\.service: started tell@telling\.service\.service")
-        eventually(told.exists, "it was told")
-        assert told.read_text().startswith("telling.service\n")
+        eventually(lambda: told.exists() and told.read_text().startswith("telling.service\n"), "it was told")
 
 
 def test_a_hook_that_fails_or_isnt_there_is_said_and_the_service_is_asked() -> None:
