@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from memmon_systemd.ctl import history, words
 from memmon_systemd.ctl.call import Call, CallError, as_json, targets_of
+from memmon_systemd.ctl.chart import Line, Point, chart, plot
+from memmon_systemd.ctl.evidence import points_of
 from memmon_systemd.ctl.json_form import target_form, used_of_budget
 from memmon_systemd.ctl.state import MonitorState
 from memmon_systemd.ctl.view import Row, row_of, usage_of
@@ -21,10 +24,13 @@ _OF_PROCESSES: Final = (Metric.RSS, Metric.PSS)
 _LAST: Final = 5
 
 
-def run(call: Call, name: str) -> int:
+def run(call: Call, name: str, plot_path: str | None) -> int:
     """Print it of each target that the name means; the exit status."""
     found = targets_of(call.states(), name)
     rows = [(state, row_of(state, record)) for state, record in found]
+    if plot_path is not None:
+        state, row = rows[0]
+        plot(row.record.name, _points(state, row), _heights(row), plot_path)
     if call.is_json:
         forms = []
         for state, row in rows:
@@ -55,12 +61,26 @@ def _lines(call: Call, state: MonitorState, row: Row) -> list[str]:
         lines.append(f"  {metric.value:14}{said:>12}{counts}")
     if not record.metric:
         lines.append("  it isn't running")
+    drawn = chart(_points(state, row), _heights(row), call.terminal.columns)
+    lines += ["", *drawn] if drawn else []
     asked, lacks = _last(state, record)
     if asked:
         lines += ["", *("  " + line for line in history.lines_of(asked, call.terminal)[1:])]
     if lacks:
         lines += ["", f"  {lacks}"]
     return lines
+
+
+def _points(state: MonitorState, row: Row) -> list[Point]:
+    """The readings of the present invocation, as far as the journal can be read."""
+    try:
+        return points_of(row.record, row.record.name, row.usage_bytes, is_users=state.monitor.is_users)
+    except CallError:
+        return points_of(replace(row.record, is_unit=False), "", row.usage_bytes, is_users=False)
+
+
+def _heights(row: Row) -> list[Line]:
+    return [Line("threshold", row.record.threshold_bytes)] if row.record.metric else []
 
 
 def _nearness(row: Row) -> str:
