@@ -11,6 +11,7 @@ from memmon_systemd.ctl.call import Call, CallError, as_json, targets_of
 from memmon_systemd.ctl.chart import Line, Point, chart, plot
 from memmon_systemd.ctl.evidence import points_of
 from memmon_systemd.ctl.json_form import target_form, used_of_budget
+from memmon_systemd.ctl.origin import origin
 from memmon_systemd.ctl.state import MonitorState
 from memmon_systemd.ctl.view import Row, row_of, usage_of
 from memmon_systemd.errors import EXIT_OK
@@ -37,7 +38,8 @@ def run(call: Call, name: str, plot_path: str | None) -> int:
             asked, _ = _last(state, row.record)
             readings = {metric.value: usage for metric, usage, _ in _readings(row.record)}
             last = [history.form(one) for one in asked]
-            forms.append({**target_form(row), "readings_bytes": readings, "last_requests": last})
+            more = {"readings_bytes": readings, "last_requests": last}
+            forms.append({**target_form(row), **more, "origin": origin(call, state, row.record.name)})
         write_text(as_json({"targets": forms}))
     else:
         write_text("\n\n".join("\n".join(_lines(call, state, row)) for state, row in rows) + "\n")
@@ -51,6 +53,7 @@ def _lines(call: Call, state: MonitorState, row: Row) -> list[str]:
         f"{words.safe(record.name)}: {words.state(record)}{_nearness(row)}",
         f"  monitor     {words.safe(monitor.name)} ({process}), since {words.clock(monitor.started_s)}",
         f"  settings    {_settings(row)}",
+        f"  from        {origin(call, state, record.name)}",
         f"  invocation  {_invocation(row)}",
         f"  requests    {_requests(row)}",
         "",

@@ -227,7 +227,7 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 def test_every_field_of_the_json_is_documented_and_no_others() -> None:
     shown = row(paused_until_s=time.monotonic() + 5)
     asked = history.Asked(entry(Event.REQUESTED, "x"), None)
-    status = {**target_form(shown), "readings_bytes": {"current": 1}, "last_requests": []}
+    status = {**target_form(shown), "readings_bytes": {"current": 1}, "last_requests": [], "origin": "-m 80%"}
     answers: list[dict[str, object]] = [
         list_targets._form(States([state(shown.record)], []), [shown], [OTHER], ["a problem"]),
         {"targets": [status]},

@@ -54,6 +54,7 @@ def test_any_user_sees_what_is_monitored(seen: Monitored) -> None:
     status = memmonctl("status", "seen", before=AS_TESTER).stdout
     print(status)
     assert "threshold 30 MiB" in status
+    assert re.search(r"^  from +-m 30 .*memory-monitor/seen\.conf\)$", status, re.MULTILINE)
     assert "working-set" in status
 
 
