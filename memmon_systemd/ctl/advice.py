@@ -14,6 +14,8 @@ _SHORTEST_GROWTH_S: Final = 60.0
 _MARGIN: Final = 0.1
 """Of the limit is left between it and the threshold, at least."""
 _LONGEST_STOP_S: Final = 90.0
+_TIMES_SLOWER: Final = 3.0
+"""So much longer than at the slowest request so far it may take to end."""
 _MIB: Final = 1 << 20
 
 
@@ -24,6 +26,8 @@ class Past:
     usage_bytes: int
     age_s: float
     growth_bytes_per_s: float = 0.0
+    ended_s: float | None = None
+    """How long it took to end."""
     was_killed: bool = False
     """The kernel killed it before it had ended: it was OOM-killed."""
 
@@ -108,6 +112,9 @@ def _ceiling(known: Evidence) -> tuple[int, str]:
             f"it has no limit of its own; half of {format_bytes(known.limit_bytes)}",
         )
     stop_s = min(known.stop_s, _LONGEST_STOP_S)
+    ended = [past.ended_s for past in known.requests if past.ended_s is not None]
+    if ended:
+        stop_s = min(stop_s, max(ended) * _TIMES_SLOWER)
     room_bytes = max(known.limit_bytes * _MARGIN, known.growth_bytes_per_s * stop_s)
     why = f"the limit is {format_bytes(known.limit_bytes)} (MemoryMax= of {known.limit_of})"
     kills = known.oom_kills + sum(past.was_killed for past in known.requests)
@@ -157,7 +164,9 @@ def _seen(known: Evidence) -> Iterator[str]:
     if known.requests:
         ages = [past.age_s for past in known.requests]
         spans = f"{format_seconds(round(min(ages)))} to {format_seconds(round(max(ages)))}"
-        yield f"it was asked {len(known.requests)}x, at an age of {spans}"
+        ended = [past.ended_s for past in known.requests if past.ended_s is not None]
+        how = f", and ended within {format_seconds(max(ended))}" if ended else ""
+        yield f"it was asked {len(known.requests)}x, at an age of {spans}{how}"
     if known.oom_kills:
         yield f"the kernel has killed processes of it {known.oom_kills}x (OOM)"
 

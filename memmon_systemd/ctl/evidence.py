@@ -133,7 +133,8 @@ def _pasts(asked: Sequence[history.Asked]) -> list[Past]:
             continue
         growth = one.request.number("MEMORY_MONITOR_GROWTH") or 0.0
         was_killed = one.outcome is not None and _KILLED in one.outcome.text
-        found.append(Past(int(usage), age, growth / 3600, was_killed))
+        ended_s = one.outcome.number("MEMORY_MONITOR_ENDED_SEC") if one.outcome is not None else None
+        found.append(Past(int(usage), age, growth / 3600, ended_s, was_killed))
     return found
 
 

@@ -11,7 +11,7 @@ from memmon_systemd.ctl.state import read_states
 from memmon_systemd.errors import EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux.cgroup import UNIT_SUFFIXES
 from memmon_systemd.machine import Machine, Systemd
-from memmon_systemd.names import is_unit_name, load
+from memmon_systemd.names import load
 from memmon_systemd.nearest import known_units, nearest
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import UNSET, NameKind, Settings
@@ -45,7 +45,7 @@ def run(call: Call, asked: str, plot_path: str | None) -> int:
 
 def _find(call: Call, asked: str) -> tuple[Systemd, str, bool]:
     """The unit, by its own name, and the manager that has it; CallError."""
-    wanted = asked if is_unit_name(asked) else f"{asked}.service"
+    wanted = asked if asked.endswith(UNIT_SUFFIXES) else f"{asked}.service"
     near: tuple[str, ...] = ()
     trouble = ""
     for is_users in call.managers:

@@ -141,6 +141,11 @@ KNOWN = Evidence(
         (replace(KNOWN, high_bytes=500 * MIB), "49%", "above MemoryHigh=500 MiB it is throttled"),
         (replace(KNOWN, requests=(Past(310 * MIB, 9e4, 20.0 * MIB),)), "80%", "it was asked 1x"),
         (
+            replace(KNOWN, requests=(Past(310 * MIB, 9e4, 20.0 * MIB, ended_s=1.0),)),
+            "90%",
+            "and ended within 1 s",
+        ),
+        (
             replace(KNOWN, peak_bytes=990 * MIB, resident_peak_bytes=980 * MIB, usage_bytes=980 * MIB),
             None,
             "it needs up to 980 MiB",

@@ -217,10 +217,10 @@ def test_the_list_has_what_is_configured_and_not_monitored() -> None:
     print(shown)
     assert re.search(r"^idle\.service +not running +- +70 MiB .* memory-monitor$", shown, re.MULTILINE)
     why = "memory-monitor.service isn't running: systemctl enable --now memory-monitor"
-    assert f"! lonely.service is active, and not monitored: {why}\n" in shown
+    assert f"! lonely.service: active, and not monitored: {why}\n" in shown
     with MachineWide() as monitor:
         monitor.wait_for("lonely.service: ok: .* of 71 MiB")
-        assert "lonely.service is active" not in memmonctl().stdout
+        assert "lonely.service: active" not in memmonctl().stdout
         assert "\nidle.service " in memmonctl().stdout
     run("systemctl", "stop", "lonely.service")
 
