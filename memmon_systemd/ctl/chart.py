@@ -102,7 +102,7 @@ def plot(name: str, points: Sequence[Point], lines: Sequence[Line], path: str) -
             textcoords="offset points",
             xytext=(4, 3),
         )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
     axes.set(title=name, xlabel="minutes of this invocation", ylabel="MiB")
     try:
         figure.savefig(path)
