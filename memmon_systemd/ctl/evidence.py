@@ -23,7 +23,8 @@ from memmon_systemd.settings import Metric
 
 _OOM_KILL: Final = "fe6faa94e7774663a0da52717891d8ef"
 """SD_MESSAGE_UNIT_OUT_OF_MEMORY, sd-messages.h."""
-_KILLED: Final = "OOM-killed"
+_KILLED: Final = "OOM"
+"""In what is said of one that was killed so, or has lost a process."""
 
 
 @dataclass(frozen=True, slots=True)
