@@ -17,6 +17,8 @@ _LONGEST_STOP_S: Final = 90.0
 _TIMES_SLOWER: Final = 3.0
 """So much longer than at the slowest request so far it may take to end."""
 _MIB: Final = 1 << 20
+_LEAST_ROOM_BYTES: Final = 64 * _MIB
+"""Above what a unit without a limit is known to need: a small one may double for a moment, and is no danger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ def advise(known: Evidence) -> Advice | None:
         wanted = _rounded_up(need_bytes * 5 // 4)
         return Advice(None, None, need_bytes, _written(wanted), tuple(reasons))
     if known.limit_of is None:
-        wanted_bytes = min(_rounded_up(need_bytes * 3 // 2), ceiling_bytes)
-        backstop = _written(_rounded_up(wanted_bytes * 5 // 4))
+        roomy_bytes = max(need_bytes * 3 // 2, need_bytes + _LEAST_ROOM_BYTES)
+        wanted_bytes = min(_rounded_up(roomy_bytes), ceiling_bytes)
+        backstop = _written(_rounded_up(wanted_bytes * 2))
         return Advice(_written(wanted_bytes), wanted_bytes, need_bytes, backstop, tuple(reasons))
     whole = percent(ceiling_bytes, known.limit_bytes)
     if known.limit_bytes * whole // 100 >= least_bytes:

@@ -136,6 +136,11 @@ KNOWN = Evidence(
     [
         (KNOWN, "90%", "it needs up to 320 MiB: the most of this invocation (memory.peak)"),
         (replace(KNOWN, limit_of=None), "480M", "it has no limit of its own"),
+        (
+            replace(KNOWN, limit_of=None, usage_bytes=MIB, begun_bytes=MIB, peak_bytes=2 * MIB),
+            "66M",
+            "it needs up to 2 MiB",
+        ),
         (replace(KNOWN, peak_bytes=1000 * MIB), "90%", "memory.peak counts page cache"),
         (replace(KNOWN, oom_kills=2), "80%", "killed 2x: twice the room is left"),
         (replace(KNOWN, high_bytes=500 * MIB), "49%", "above MemoryHigh=500 MiB it is throttled"),
