@@ -18,7 +18,7 @@ _TIMES_SLOWER: Final = 3.0
 """So much longer than at the slowest request so far it may take to end."""
 _MIB: Final = 1 << 20
 _LEAST_ROOM_BYTES: Final = 64 * _MIB
-"""Above what a unit without a limit is known to need: a small one may double for a moment, and is no danger."""
+"""Above what a unit without a limit is known to need: a small one may double for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
