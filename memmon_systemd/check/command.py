@@ -21,7 +21,8 @@ from memmon_systemd.check import (
     rules_shape,
     rules_starts,
 )
-from memmon_systemd.check.facts import Case, Configured, Subject
+from memmon_systemd.check.configured import Configured
+from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.facts import Machine as Facts
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
@@ -65,8 +66,10 @@ _KINDS: Final[Mapping[NameKind, Kind]] = {
 
 def judge(case: Case) -> tuple[Finding, ...]:
     """All findings, the worst first."""
-    found = [finding for rule in _RULES if (finding := rule(case))]
-    found += rules_configured.ignored_settings(case)
+    # Without settings there is nothing to judge but why.
+    rules = _RULES if case.has_settings else rules_configured.RULES
+    found = [finding for rule in rules if (finding := rule(case))]
+    found += rules_configured.mistakes(case)
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
