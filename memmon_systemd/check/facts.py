@@ -63,6 +63,8 @@ class OtherMonitor:
     """The service whose main process it is."""
     settings: TargetSettings | None = None
     """What it was told."""
+    section_files: tuple[str, ...] = ()
+    """The files of the unit with a section that tells it so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,10 @@ class MonitorReader:
         if systemd is None or is_monitor(unit):
             return ()
         section = section_of(systemd.manager, unit)
+        files = tuple(dict.fromkeys(one.path for one in section.assignments.values()))
         found = ((one.pid, unit_settings(section, unit, one.target).settings) for one in running)
         return tuple(
-            OtherMonitor(pid, self._service_of(pid), settings)
+            OtherMonitor(pid, self._service_of(pid), settings, files)
             for pid, settings in found
             if settings is not None and not settings.dry_run
         )

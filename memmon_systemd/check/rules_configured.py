@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Final
 
 from memmon_systemd.check.configured import ABSENT
@@ -14,6 +15,9 @@ from memmon_systemd.check.section_lines import section_lines
 from memmon_systemd.settings import TargetSettings
 from memmon_systemd.units.other_monitors import MACHINE_WIDE, TEMPLATE, is_monitor
 from memmon_systemd.units.unit_file import SECTION
+
+_EDITED: Final = "override.conf"
+"""The drop-in that systemctl edit makes."""
 
 
 def monitored(case: Case) -> Finding | None:
@@ -29,7 +33,7 @@ def monitored(case: Case) -> Finding | None:
             return _unread(case)
         return Finding(Id.MONITORED, Level.NOTE, f"{_who(known[0])} monitors it with these settings")
     if len(known) == 1 and known[0].unit is not None and is_monitor(known[0].unit):
-        return _other_settings(case, known[0].unit, known[0].settings)
+        return _other_settings(case, known[0], known[0].unit)
     # A monitor of its own stays, if there is one, and what does the same.
     by_hand = [monitor for monitor in known if not is_monitor(monitor.unit or "")]
     other = ([one for one in by_hand if one in others] or by_hand or others or list(known))[0]
@@ -60,7 +64,7 @@ def _unread(case: Case) -> Finding:
     return Finding(Id.SETTINGS_NOT_IN_FORCE, Level.WARNING, text, Remedy(systemctl(case, "daemon-reload")))
 
 
-def _other_settings(case: Case, unit: str, present: TargetSettings | None) -> Finding | None:
+def _other_settings(case: Case, monitor: OtherMonitor, unit: str) -> Finding | None:
     own = case.configured
     if own is not None and own.rival is not None and own.rival.is_in_force:
         return None  # Which one is in force is said.
@@ -69,14 +73,27 @@ def _other_settings(case: Case, unit: str, present: TargetSettings | None) -> Fi
         text = f"{unit} still runs with other settings than those that are configured now"
         return Finding(Id.SETTINGS_NOT_IN_FORCE, Level.WARNING, text, Remedy(restart))
     text = f"{unit} already monitors it, with other settings: a second monitor would signal it, too"
-    if unit == MACHINE_WIDE and case.subject.unit is not None and present is not None:
-        lines = section_lines(case.settings, present)
-        way = edit_file(case, case.subject.unit, SECTION, *lines)
+    if unit == MACHINE_WIDE and case.subject.unit is not None and monitor.settings is not None:
+        way = _change_section(case, case.subject.unit, monitor.settings, monitor.section_files)
         return Finding(Id.ALREADY_MONITORED, Level.WARNING, text, way)
     directory = "~/.config/memory-monitor" if case.user else "/etc/memory-monitor"
     instance = unit.removeprefix(TEMPLATE).removesuffix(".service").replace("\\", "")
     advice = f"after these settings have been written to {directory}/{instance}.conf"
     return Finding(Id.ALREADY_MONITORED, Level.WARNING, text, Remedy(restart, advice=advice))
+
+
+def _change_section(case: Case, unit: str, present: TargetSettings, files: Sequence[str]) -> Remedy:
+    """Have the settings in the section of the unit.
+
+    Drop-ins are sorted by their names: those behind the one that systemctl edit makes are stronger.
+    """
+    lines = section_lines(case.settings, present)
+    drop_ins = [path for path in files if PurePosixPath(path).parent.suffix == ".d"]
+    stronger = [path for path in drop_ins if PurePosixPath(path).name > _EDITED]
+    if not stronger:
+        return edit_file(case, unit, SECTION, *lines)
+    advice = f"after these lines have been written to the section in {stronger[-1]}: {', '.join(lines)}"
+    return Remedy(systemctl(case, "daemon-reload"), advice=advice)
 
 
 def _not_monitored(case: Case) -> Finding | None:

@@ -492,8 +492,19 @@ def test_settings_for_a_unit_with_a_section_go_into_that() -> None:
     (finding,) = found(other, "-m 400 -s INT")
     assert finding.id is Id.ALREADY_MONITORED
     assert finding.remedy.command == "systemctl edit myapp.service"
-    lines = ("[X-MemoryMonitor]", "Threshold=400M", "Signal=SIGINT", "Swap=no", "For=0")
-    assert finding.remedy.lines == lines
+    lines = ("Threshold=400M", "Signal=SIGINT", "Swap=no", "For=0")
+    assert finding.remedy.lines == ("[X-MemoryMonitor]", *lines)
+    # A drop-in behind the one that systemctl edit makes would be stronger.
+    files = ("/etc/systemd/system/myapp.service", "/etc/systemd/system/myapp.service.d/own.conf")
+    for place, edits in ((files[:1], True), (files, False)):
+        known = replace(MonitorOf("-m 300", SECTION.unit), section_files=place)
+        (finding,) = found(monitored(known)(HEALTHY), "-m 400")
+        assert bool(finding.remedy.lines) is edits
+    assert finding.remedy.command == "systemctl daemon-reload"
+    assert (
+        finding.remedy.advice
+        == f"after these lines have been written to the section in {files[1]}: Threshold=400M"
+    )
 
 
 def test_no_remedy_stops_the_monitor_that_the_service_has() -> None:

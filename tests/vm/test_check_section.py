@@ -10,7 +10,7 @@ from test_check_followed import LIMITED, do, findings_of
 
 SECTION = "[X-MemoryMonitor]\nThreshold={}\n"
 MONITOR = "memory-monitor.service"
-DROP_IN = Path("/run/systemd/system/sectioned.service.d/own.conf")
+DROP_IN = Path("/run/systemd/system/sectioned.service.d/memory-monitor.conf")
 
 
 def target_of(report: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def target_of(report: dict[str, Any]) -> dict[str, Any]:
 
 def section(lines: str) -> None:
     """The section of the service, as systemd reads it from now on."""
-    write_unit("sectioned.service.d/own.conf", f"[X-MemoryMonitor]\n{lines}")
+    write_unit("sectioned.service.d/memory-monitor.conf", f"[X-MemoryMonitor]\n{lines}")
     run("systemctl", "daemon-reload")
 
 
@@ -74,7 +74,7 @@ def test_the_section_is_checked_and_what_is_advised_puts_it_in_force() -> None:
     finally:
         run("systemctl", "disable", "--now", MONITOR)
         run("systemctl", "revert", MONITOR, service.unit)
-        stop(service)
+        run("systemctl", "stop", service.unit)
 
 
 def test_each_mistake_in_the_section_is_a_finding_with_its_place() -> None:
@@ -99,7 +99,7 @@ def test_each_mistake_in_the_section_is_a_finding_with_its_place() -> None:
             section("Treshold=70%\n")
             assert levels(check("sectioned")[1]) == {"setting-wrong": "error", "setting-ignored": "warning"}
     finally:
-        stop(service)
+        run("systemctl", "stop", service.unit)
         run("systemctl", "revert", service.unit)
 
 
