@@ -22,6 +22,8 @@ SWAP: Final = "swap"
 """Among the readings: what is in swap, which no metric counts."""
 CONMON: Final = "conmon"
 """Podman's parent of a container, and the main process of a service that runs one: conmon(8)."""
+PODMAN: Final = "podman"
+"""The client, and the main process where it waits for the container (podman run without -d)."""
 CONMON_FORWARDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """What it sends on to the first process of its container: tried with conmon 2.1.6."""
 

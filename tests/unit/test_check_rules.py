@@ -164,6 +164,13 @@ def wraps(kill_mode: str) -> Change:
     return lambda subject: service(kill_mode=kill_mode)(shape(is_wrapper=True)(subject))
 
 
+def stopped_by_podman(main_name: str | None) -> Change:
+    """What Quadlet makes."""
+    return lambda subject: replace(
+        service(has_exec_stop=True, stops_container=True)(subject), main_name=main_name
+    )
+
+
 def triggered(kind: str) -> Change:
     """It is started by a socket."""
     return lambda subject: unit(triggered_by=("myapp.socket",))(restart(kind)(subject))
@@ -270,6 +277,8 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("shared memory", shape(shared_bytes=60 * MIB, mapped_bytes=50 * MIB), "", Id.SHARED_MEMORY, Level.NOTE),
     # how it is made
     ("ExecStop=", service(has_exec_stop=True), "", Id.EXEC_STOP, Level.WARNING),
+    ("ExecStop= of podman, main process another", service(has_exec_stop=True, stops_container=True), "",
+     Id.EXEC_STOP, Level.WARNING),
     ("another signal", unit(stop_signal=signal.SIGQUIT), "-s TERM", Id.NOT_STOP_SIGNAL, Level.WARNING),
     ("another signal of its own", unit(stop_signal=signal.SIGTERM), "-s USR1",
      Id.NOT_STOP_SIGNAL, Level.NOTE),
@@ -372,6 +381,10 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (wraps("process"), "--kill-whom all"),
         # ExecStop= is what a restart is for, and takes its own signal.
         (service(has_exec_stop=True), "--restart"),
+        # What conmon forwards stops the container as podman would.
+        (stopped_by_podman("conmon"), ""),
+        (stopped_by_podman("podman"), "-s INT"),
+        (stopped_by_podman(None), ""),
         (unit(stop_signal=signal.SIGQUIT), "-s QUIT"),
         (unit(stop_signal=signal.SIGQUIT), "-s auto"),
         (shape(dropped_by="app[812]"), "--restart"),
