@@ -30,11 +30,12 @@ from memmon_systemd.check.read_configured import configured
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
-from memmon_systemd.check.read_unit import UnitReader, process_name
+from memmon_systemd.check.read_unit import UnitReader
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux.command_line import name_of
 from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
@@ -191,7 +192,7 @@ class _Checker:
                 owners.append(home.unit)
             else:
                 why = WHY_NEVER if home.is_never_meant else WHY_NOT
-                self._report.warn.owner_skipped(home.unit, f"{process_name(pids[0])}[{pids[0]}]", why)
+                self._report.warn.owner_skipped(home.unit, f"{name_of(pids[0])}[{pids[0]}]", why)
         return self._touchable(owners)
 
     @cached_property
@@ -220,5 +221,5 @@ class _Checker:
         if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
             untouchable = self._machine.table.ancestors()
             pids = (pid for pid in proc.pids() if pid not in untouchable)
-            processes = {name for pid in pids if (name := process_name(pid)) is not None}
+            processes = {name for pid in pids if (name := name_of(pid)) is not None}
         return nearest(meaning.asked, units, processes)

@@ -117,8 +117,7 @@ def _action(case: Case) -> str:
         what = "none: its main process has ended"
     else:
         what = f"{signal_name(case.signal_number)} to {_recipient(case)}, by systemd (KillUnit)"
-    sustained = f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else ""
-    return f"{what}{sustained}"
+    return what + (f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else "")
 
 
 def _recipient(case: Case) -> str:
