@@ -48,7 +48,8 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            if entry.is_down or (entry.ended_s is None and not entry.is_reload):
+            may_be_back = entry.is_restored or entry.is_reload
+            if entry.is_down or (entry.ended_s is None and not may_be_back):
                 continue
             if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
@@ -61,6 +62,10 @@ class Aftermath:
         except BusError:
             return True  # It is asked again.
         is_active = state.active_state == "active"
+        if entry.is_restored:
+            entry.is_restored = False
+            if state.invocation_id == entry.invocation_id and not entry.is_reload:
+                return False  # It hasn't ended yet: that is told.
         if entry.is_reload and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()

@@ -66,6 +66,11 @@ class MeasuredUnit(Target):
         """Whether it has had a cgroup."""
 
     @property
+    def directory(self) -> str:
+        """The cgroup that is measured; empty: none."""
+        return "" if self.found is None else self.found.path
+
+    @property
     def files_pause_s(self) -> float:
         """When to try again to open its files: never, unless its cgroup is there and they couldn't be."""
         if self.found is not None or not self._tries:

@@ -130,6 +130,10 @@ class UnitWatch(Members):
         if configured is None:
             return
         changes = configured.changes(now_s, self._interval_s, all_at_once=not self._has_looked)
+        if (count := configured.new_count()) is not None:
+            shared = self._context.shared
+            if (problem := shared.keeper.expect(count)) is not None:
+                shared.report.warn.state_too_small(problem)
         for name, settings in changes.items():
             target = self._targets.get(name)
             if target is None:
