@@ -72,8 +72,7 @@ class Report:
         One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
-        if gauge is not None and gauge.schedule.is_hard_only:
-            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
+        self._warn_of_low_hard(target)
         if gauge is not None and gauge.trouble is not None:
             self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
@@ -155,6 +154,7 @@ class Report:
 
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
+        self._warn_of_low_hard(target)
         sentence = (
             f"{target.name}: the threshold is now {_threshold(target)}{_of_machine(target)}, {_usage(target)}"
         )
@@ -215,6 +215,10 @@ class Report:
     def stopped(self, why: str) -> None:
         """The monitor ends."""
         self.log.write(Event.STOPPED, f"memory-monitor: {why}")
+
+    def _warn_of_low_hard(self, target: Target) -> None:
+        if target.gauge is not None and target.gauge.schedule.is_hard_only:
+            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
 
     def _of(
         self,

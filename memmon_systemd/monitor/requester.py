@@ -41,6 +41,11 @@ class Requester:
             episode.not_before_s = paused_until_s
             self._hold(target, episode, Hold.PAUSED, target.allowance(now_s))
             return False
+        is_queued = episode.hold is Hold.AT_MOST and not gauge.is_hard
+        if is_queued and not target.is_its_turn(now_s):
+            # What else there is to be known of it can wait until then: 300 may be in the queue.
+            episode.not_before_s = now_s + target.settings.interval_s
+            return False
         try:
             presence = target.presence(now_s)
         except OSError as error:
@@ -58,6 +63,18 @@ class Requester:
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
+        self._postpone(target, episode, reason, presence, allowance, now_s)
+        return False
+
+    def _postpone(
+        self,
+        target: Target,
+        episode: Episode,
+        reason: Hold,
+        presence: Presence,
+        allowance: Allowance,
+        now_s: float,
+    ) -> None:
         interval_s = target.settings.interval_s
         if reason is Hold.MIN_AGE:
             episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
@@ -70,7 +87,6 @@ class Requester:
         # One that was asked and stops is doing what it was asked to.
         if episode.asked_s is None or reason is Hold.FROZEN:
             self._hold(target, episode, reason, allowance)
-        return False
 
     def _hold(self, target: Target, episode: Episode, reason: Hold, allowance: Allowance) -> None:
         target.state = State.HELD

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import LOADED, Properties, seconds
+from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
 from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
 
 if TYPE_CHECKING:
@@ -100,22 +100,28 @@ class Manager:
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
             os.fsdecode(properties.get(b"FreezerState", b"")),
-            _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
-            _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"InactiveExitTimestampMonotonic"]),
+            moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"ActiveExitTimestampMonotonic"]),
+            moment_s(properties[b"InactiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
         """How long a service may take to start; None where that is unlimited, or it is none."""
-        if not unit.is_service:
-            return None
-        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+        bus = self._bus
+        return seconds(int(bus.property(unit.typed, b"TimeoutStartUSec", b"t"))) if unit.is_service else None
 
     def result(self, unit: Unit) -> str | None:
         """Result of a service: what ended it, until it is started again; None for other units."""
         if not unit.is_service:
             return None
         return os.fsdecode(self._bus.property(unit.typed, b"Result", b"s"))
+
+    def was_main_killed(self, service: Unit) -> bool:
+        """Whether its last main process ended by SIGKILL (ExecMainCode=, ExecMainStatus=)."""
+        killed = ((b"ExecMainCode", os.CLD_KILLED), (b"ExecMainStatus", signal.SIGKILL))
+        return all(self._bus.property(service.typed, name, b"i") == value for name, value in killed)
 
     def is_oneshot(self, unit: Unit) -> bool:
         """Whether it is activating for all its life."""
@@ -140,10 +146,7 @@ class Manager:
         return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
-        """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
-
-        Little, for at start-up it is asked of each of a thousand.
-        """
+        """Which invocation it is, and its main process: little, for it is asked of a thousand at start-up."""
         main_pid, had_main = self._main_process(unit)
         invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         return UnitState(invocation_id, main_pid, had_main)
@@ -245,7 +248,3 @@ class Manager:
         where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
-
-
-def _moment_s(microseconds: int) -> float | None:
-    return microseconds / 1e6 if microseconds else None

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
 
 from memmon_systemd.monitor.budget import Budget
 from memmon_systemd.monitor.target import Allowance
 from memmon_systemd.output.record import Record
 from memmon_systemd.settings import UNIT_BUDGET, Action, TargetSettings
+
+
+class Loss(Enum):
+    """Whom of a unit the OOM killer has killed."""
+
+    MAIN = "main"
+    """Its main process, or all of it."""
+    OTHER = "other"
+    """One of its processes, at least."""
 
 
 class Entry:
@@ -22,6 +32,9 @@ class Entry:
         "is_reload",
         "is_restored",
         "is_spent_said",
+        "kills_above_before",
+        "kills_before",
+        "loss",
         "result",
         "said_s",
     )
@@ -42,6 +55,12 @@ class Entry:
         """Whether a reload was asked for, which ends nothing."""
         self.result: str | None = None
         """systemd's Result of it, if that could be read in time."""
+        self.kills_before: int | None = None
+        """oom_kill of its cgroup at the request; None: unknown."""
+        self.kills_above_before: int | None = None
+        """That of the cgroup above it."""
+        self.loss: Loss | None = None
+        """Whom the OOM killer has killed since."""
         self.said_s: float | None = None
         """When it was said that it isn't back in time."""
         self.is_spent_said = False
@@ -50,6 +69,7 @@ class Entry:
     def settle(self) -> None:
         """It is back, or won't come back."""
         self.asked_s = self.ended_s = self.result = self.said_s = None
+        self.kills_before = self.kills_above_before = self.loss = None
         self.is_down = self.is_restored = False
 
 

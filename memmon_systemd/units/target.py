@@ -119,7 +119,7 @@ class UnitTarget(MeasuredUnit):
             activity = Activity.FROZEN
         if activity is Activity.CHANGED or activity is Activity.DOWN:
             # Processes that were left keep the cgroup: nothing else says that the invocation has ended.
-            self._context.aftermath.ended(self.name, now_s)
+            self._context.aftermath.ended(self.name, now_s, self.oom_kills())
             self._on_event(now_s)
         leaves_memory = activity is Activity.RUNNING and self._leaves_memory(state)
         return Presence(activity, _age_s(state, now_s), leaves_memory)
@@ -174,11 +174,13 @@ class UnitTarget(MeasuredUnit):
     def note_request(self, now_s: float) -> None:
         """Count it, and follow what becomes of it."""
         self._context.ledger.note(self.name, self._known.invocation_id, self.settings, now_s)
+        self._context.aftermath.asked(self.name, self.oom_kills())
 
     def lost(self, now_s: float) -> None:
         """The cgroup is gone: close what belongs to it, and wait for the next."""
+        kills = self.oom_kills()
         self.release(now_s)
-        self._context.aftermath.ended(self.name, now_s)
+        self._context.aftermath.ended(self.name, now_s, kills)
         self._context.shared.report.waiting(self.name, self.name, "it stopped")
         self._on_gone(self, now_s)
 

@@ -147,6 +147,8 @@ class StandInManager(Manager):
         self.usual = UnitState(b"first", NO_PROCESS, True, "active", "running")
         self.states: dict[str, UnitState] = {}
         self.results: dict[str, str] = {}
+        self.killed: set[str] = set()
+        """Services whose main process ended by SIGKILL."""
         self.oneshots: set[str] = set()
         self.kill_modes: set[str] = set()
         """Units with KillMode=process."""
@@ -214,6 +216,9 @@ class StandInManager(Manager):
 
     def result(self, unit: Unit) -> str | None:
         return self.results.get(unit.name, "success")
+
+    def was_main_killed(self, service: Unit) -> bool:
+        return service.name in self.killed
 
     def is_oneshot(self, unit: Unit) -> bool:
         return unit.name in self.oneshots
