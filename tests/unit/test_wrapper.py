@@ -77,6 +77,8 @@ def test_a_wrapper_that_would_be_multiplied_is_held_and_asked_once_it_isnt_one(
     start: Start, options: str
 ) -> None:
     with shell(f"{CHILD}; exit") as (pid, pids):
+        # Until it goes on after vfork(2), the shell blocks all signals.
+        eventually(lambda: has_default(pid, signal.SIGTERM), 10.0, "the shell waits for its child")
         tree = start(f"-m 100 {options} app.service")
         app = tree.make("app.service", 90, pids=pids)
         tree.manager.usual = replace(tree.manager.usual, main_pid=pid)
