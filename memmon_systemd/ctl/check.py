@@ -9,7 +9,7 @@ from dataclasses import replace
 from memmon_systemd.app import open_sink
 from memmon_systemd.check import command as checks
 from memmon_systemd.check.command import Asked
-from memmon_systemd.check.facts import Configured
+from memmon_systemd.check.configured import Configured
 from memmon_systemd.check.read_monitors import settings_of
 from memmon_systemd.ctl.call import Call, CallError, targets_of
 from memmon_systemd.ctl.state import MonitorState, States

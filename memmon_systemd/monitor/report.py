@@ -198,10 +198,9 @@ class Report:
         ]
         self.log.write(Event.CAME_BACK, f"{unit}: {times}", unit, fields=fields)
 
-    def rests(self, unit: str, how: str, ended_s: float, triggers: Sequence[str]) -> None:
-        """A unit that was asked has ended, and is started again when it is needed."""
-        starts = f"it is started by {' and '.join(triggers)} when it is needed"
-        self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {starts}", unit)
+    def rests(self, unit: str, how: str, ended_s: float, why: str) -> None:
+        """A unit that was asked has ended, and systemd isn't meant to start it again at once."""
+        self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {why}", unit)
 
     def not_back(self, unit: str, how: str, down_s: float, why: str) -> None:
         """A unit that was asked has ended and isn't started again in time."""

@@ -96,7 +96,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     ],
     Event.BUDGET_SPENT: [lambda r: r.held(process(), Hold.BUDGET, UNBOUNDED)],
     Event.CAME_BACK: [lambda r: r.came_back("app.service", "ended", 3.2, 4.0)],
-    Event.RESTS: [lambda r: r.rests("app.service", "ended", 1.0, ("app.socket",))],
+    Event.RESTS: [lambda r: r.rests("app.service", "ended", 1.0, "it is started by app.socket")],
     Event.NOT_BACK: [lambda r: r.not_back("app.service", "ended", 90.0, "it is failed")],
     Event.HARD_IS_LOW: [lambda r: r.warn.hard_is_low("app.service", "80 MiB")],
     Event.FAILED: [lambda r: r.request_failed(process(), DONE)],
