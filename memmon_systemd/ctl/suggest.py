@@ -55,7 +55,7 @@ def _find(call: Call, asked: str) -> tuple[Systemd, str, bool]:
             name, load_state = load(systemd.manager, wanted)
             if load_state == LOADED and name.endswith(UNIT_SUFFIXES):
                 return systemd, name, is_users
-            near = near or nearest(asked, known_units(systemd.manager), ())
+            near = near or nearest(wanted, known_units(systemd.manager), ())
         except (BusError, StartError, UsageError) as error:
             trouble = trouble or str(error)
     if trouble and not near:

