@@ -138,6 +138,7 @@ class UnitWatch(Members):
             shared = self._context.shared
             if (problem := shared.keeper.expect(count)) is not None:
                 shared.report.warn.state_too_small(problem)
+            shared.targets.has_changed = True  # Those that had no room are to be noted, too.
         for name, settings in changes.items():
             target = self._targets.get(name)
             if target is None:

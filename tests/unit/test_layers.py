@@ -88,7 +88,7 @@ def test_only_the_command_opens_the_check() -> None:
         for module in modules()
         if part_of(module) != "check" and any(part_of(name) == "check" for name in imports_of(module))
     }
-    assert openers == {"app", "ctl.check"}
+    assert openers == {"app", "ctl.check", "ctl.evidence", "ctl.origin"}
 
 
 def test_nothing_that_runs_the_monitor_opens_memmonctl() -> None:
