@@ -58,6 +58,11 @@ class Warnings:
         """Signals would go directly."""
         self._warn(Event.SYSTEMD_UNAVAILABLE, f"systemd doesn't answer: {why}")
 
+    def systemd_busy(self, failure: Exception, longest_s: int) -> None:
+        """At the start it is waited for."""
+        sentence = f"systemd doesn't answer: {failure}; waiting for it, {longest_s} s at most"
+        self._warn(Event.SYSTEMD_UNAVAILABLE, sentence)
+
     def stop_unknown(self, unit: str, why: str) -> None:
         """`--until-stopped` can't be decided."""
         sentence = f"can't tell whether {unit} has stopped for good: {why}; asking again every second"

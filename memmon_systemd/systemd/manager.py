@@ -6,13 +6,13 @@ import errno
 import gc
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.systemd.properties import LOADED, Properties, seconds
+from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
 from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
 
 if TYPE_CHECKING:
@@ -34,11 +34,19 @@ class Manager:
     """The service manager of the system, or the user's. Every method that asks it raises BusError."""
 
     def __init__(
-        self, user: bool, environ: Mapping[str, str], call_deadline_s: int = CALL_DEADLINE_S
+        self,
+        user: bool,
+        environ: Mapping[str, str],
+        call_deadline_s: int = CALL_DEADLINE_S,
+        on_busy: Callable[[BusError, int], None] | None = None,
     ) -> None:
-        """Connect to it."""
-        self._bus = Bus(user, environ, call_deadline_s)
+        """Connect to it; `on_busy` as for a `Bus`."""
+        self._bus = Bus(user, environ, call_deadline_s, on_busy)
         self._own_user = os.getuid() if user else 0
+
+    def hasten(self) -> None:
+        """Wait for no answer longer than usual from now on."""
+        self._bus.hasten()
 
     def close(self) -> None:
         """Close the connection; the next question makes another one."""
@@ -100,8 +108,8 @@ class Manager:
             os.fsdecode(properties[b"ActiveState"]),
             os.fsdecode(properties[b"SubState"]),
             os.fsdecode(properties.get(b"FreezerState", b"")),
-            _moment_s(properties[b"InactiveExitTimestampMonotonic"]),
-            _moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"InactiveExitTimestampMonotonic"]),
+            moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
 
@@ -140,10 +148,7 @@ class Manager:
         return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
-        """Which invocation it is, and its main process: for a unit that begins, and decides nothing.
-
-        Little, for at start-up it is asked of each of a thousand.
-        """
+        """Which invocation it is, and its main process: little, for at start it is asked of each of 1,000."""
         main_pid, had_main = self._main_process(unit)
         invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         return UnitState(invocation_id, main_pid, had_main)
@@ -166,10 +171,7 @@ class Manager:
         return seconds(int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t")))
 
     def restart_rules(self, service: Unit) -> RestartRules | None:
-        """Which ends of a service are followed by another start; None where it isn't loaded.
-
-        Asked at start-up only.
-        """
+        """Which ends of a service are followed by another start; None where it isn't loaded."""
         from memmon_systemd.systemd.restart_rules import rules_of
 
         properties = self.properties(service)
@@ -230,7 +232,7 @@ class Manager:
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""
-        globs = [os.fsencode(pattern) for pattern in patterns]
+        globs = list(map(os.fsencode, patterns))
         rows: Sequence[Row] = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", states, globs)
         return rows
 
@@ -245,7 +247,3 @@ class Manager:
         where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
         properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
         return properties
-
-
-def _moment_s(microseconds: int) -> float | None:
-    return microseconds / 1e6 if microseconds else None

@@ -16,3 +16,8 @@ LOADED: Final = "loaded"
 def seconds(microseconds: int) -> float | None:
     """A time of systemd's in seconds; None where it never ends."""
     return None if microseconds == UNLIMITED else microseconds / 1e6
+
+
+def moment_s(microseconds: int) -> float | None:
+    """A moment on the monotonic clock; None where there was none yet."""
+    return microseconds / 1e6 if microseconds else None

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -54,6 +55,9 @@ class FakeSystemd:
         self.kill_mode = "control-group"
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
+        self.busy_s = 0.0
+        """So long after the first question it answers none; what was asked meanwhile is answered then."""
+        self._busy_until_s: float | None = None
         self.calls = 0
         """Method calls of any kind so far."""
         self.environment: Final = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={socket_path}"}
@@ -87,6 +91,7 @@ class FakeSystemd:
                 if message.header.message_type is not MessageType.method_call:
                     continue
                 self.calls += 1
+                self._work(message)
                 reply = self._reply(message)
                 if reply is None and self.answer is Answer.HANGS_UP:
                     return
@@ -94,6 +99,12 @@ class FakeSystemd:
                     serial += 1
                     reply.header.fields[HeaderFields.sender] = MANAGER
                     connection.sendall(reply.serialise(serial))
+
+    def _work(self, call: Message) -> None:
+        if call.header.fields[HeaderFields.member] != "Hello":  # which the bus answers
+            now_s = time.monotonic()
+            self._busy_until_s = self._busy_until_s or now_s + self.busy_s
+            time.sleep(max(self._busy_until_s - now_s, 0.0))
 
     def _reply(self, call: Message) -> Message | None:
         fields = call.header.fields

@@ -308,7 +308,7 @@ class StandInMachine(Machine):
     def __init__(self, tree: Tree) -> None:
         self.connections = 0
         self._tree = tree
-        super().__init__(tree.settings, {})
+        super().__init__(tree.settings, {}, tree.context.report.warn)
         self.hierarchy = tree.hierarchy
 
     def connect(self) -> Systemd:
