@@ -78,7 +78,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources.warn_of_missing_rights(environ)
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)
-    if settings.configured and not os.isatty(0):
+    if sources.can_reload and not os.isatty(0):
         signal.signal(signal.SIGHUP, lambda *_: sources.reload())
     machine.hasten()
     reserve = _lock(settings, monitor, sources, context, sink)

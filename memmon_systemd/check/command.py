@@ -94,7 +94,7 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
 
 def _asked(settings: Settings, machine: Machine) -> Iterator[tuple[Settings, Configured | None]]:
     """The settings of the command line; or, for each name, those of its monitor, and where they are from."""
-    if not settings.is_configured:
+    if not settings.by_monitors_settings:
         yield settings, None
         return
     for name in dict.fromkeys(settings.names):

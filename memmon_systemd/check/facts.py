@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
+from memmon_systemd.conf_file import Problem
 from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.units.recipient import recipient

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd import arguments
-from memmon_systemd.check.conf_file import Problem, expand, read_conf, variables_of
+from memmon_systemd.argv import arguments_of
 from memmon_systemd.check.config_command import check_settings
 from memmon_systemd.check.facts import Configured, FileProblem
-from memmon_systemd.check.read_monitors import arguments_of
+from memmon_systemd.conf_file import Problem, expand, read_conf, variables_of
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.names import load
 from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.systemd.command import Command
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.properties import LOADED, Properties
+from memmon_systemd.systemd.properties import LOADED
 from memmon_systemd.units.other_monitors import TEMPLATE
 
 _REQUIRED: Final = "the following arguments are required: -m/--max-memory"
@@ -41,11 +42,12 @@ def configured(asked: Settings, name: str, connect: Callable[[], Manager]) -> tu
     if load_state != LOADED:
         raise UsageError(f"{_REQUIRED} ('{name}' has no {unit} that would have one)")
     properties = manager.properties(manager.unit(unit))
-    commands: Sequence[Sequence[object]] = properties[b"ExecStart"]
-    words = [os.fsdecode(word) for word in commands[0][1]] if commands else []  # type: ignore[attr-defined]  # as D-Bus has it
-    environment = _environment(properties, variables_of(words))
+    command = Command.of(
+        properties[b"ExecStart"], properties[b"Environment"], properties[b"EnvironmentFiles"]
+    )
+    environment = _environment(command, variables_of(command.words))
     try:
-        options = arguments_of(expand(words, environment.values))
+        options = arguments_of(expand(command.words, environment.values))
         if options is None:
             raise UsageError("its ExecStart= doesn't run memory-monitor: give -m")
         settings = arguments.parse(options)
@@ -74,13 +76,12 @@ def _monitor_of(asked: Settings, name: str) -> str:
     return f"{TEMPLATE}{service}.service"
 
 
-def _environment(properties: Properties, known: Sequence[str]) -> _Environment:
+def _environment(command: Command, known: Sequence[str]) -> _Environment:
     """Environment= and then EnvironmentFile=, which is stronger; OSError of a file that must be there."""
-    values = dict(os.fsdecode(line).split("=", 1) for line in properties[b"Environment"])
+    values = dict(command.environment)
     files: list[str] = []
     problems: list[FileProblem] = []
-    for path, is_optional in properties[b"EnvironmentFiles"]:
-        written = os.fsdecode(path)
+    for written, is_optional in command.files:
         # systemd expands it by glob(3), which takes each backslash away (252 and 257).
         read = written.replace("\\", "")
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
+from memmon_systemd.systemd.command import Command, read_command
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
 from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _PATH: Final = b"/org/freedesktop/systemd1"
 MANAGER: Final = (DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
 """Where the manager itself is on the bus: destination, path, interface."""
-_NO_USER: Final = 2**32 - 1
-"""UID_INVALID: UID= of a service without User=."""
+_NO_USER: Final = 2**32 - 1  # UID_INVALID: UID= of a service without User=.
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 _DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
 """The states of a unit that can't serve requests at the moment."""
@@ -78,15 +78,16 @@ class Manager:
         paths = [fragment, *(os.fsdecode(path) for path in drop_ins)]
         return tuple(path for path in paths if path)
 
+    def command(self, service: Unit) -> Command:
+        """What a service runs."""
+        return read_command(self._bus, service)
+
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
         return os.fsdecode(self._bus.property(MANAGER, b"ControlGroup", b"s"))
 
     def properties(self, unit: Unit) -> Properties:
-        """All properties of a unit, of every interface, in one answer: they are of the same moment.
-
-        Some 400: too much for the reserve of a monitor that runs.
-        """
+        """All properties of a unit, of every interface, of one moment: some 400, too much when it runs."""
         return self._all(unit, b"")
 
     def state(self, unit: Unit) -> UnitState:

@@ -50,6 +50,10 @@ class FakeSystemd:
         self.answer = Answer.KILLS
         self.active_state = "active"
         """That of each unit that has a directory."""
+        self.own_command: tuple[str, ...] = ()
+        """ExecStart= of the unit of the monitor itself."""
+        self.own_files: tuple[str, ...] = ()
+        """EnvironmentFile= of that."""
         self.runtime = top.parent / "runtime"
         """Where a reload shows, and where the unit files are that `configure` writes."""
         self.kill_mode = "control-group"
@@ -169,6 +173,9 @@ class FakeSystemd:
             "RestartKillSignal": ("i", 15),
             "Result": ("s", "success"),
             "FreezerState": ("s", "running"),
+            "ExecStart": ("a(sasbttttuii)", self._commands()),
+            "Environment": ("as", ["MAX_MEMORY=500", "INTERVAL=2", "OPTIONS="]),
+            "EnvironmentFiles": ("a(sb)", [(path, True) for path in self.own_files]),
             "InactiveExitTimestampMonotonic": ("t", 1_000_000),
             "ActiveEnterTimestampMonotonic": ("t", 2_000_000),
             "FragmentPath": ("s", self._fragment(unit)),
@@ -191,6 +198,10 @@ class FakeSystemd:
         directory = self.runtime / "systemd" / "generator"
         directory.mkdir(parents=True)
         directory.rmdir()
+
+    def _commands(self) -> list[tuple[Any, ...]]:
+        command = list(self.own_command)
+        return [(command[0], command, False, 0, 0, 0, 0, 0, 0, 0)] if command else []
 
     def _fragment(self, unit: str) -> str:
         path = self.runtime / unit
