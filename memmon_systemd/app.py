@@ -8,15 +8,17 @@ import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from memmon_systemd import __version__
 from memmon_systemd.errors import EXIT_FAILED, EXIT_FOUND, EXIT_HUNG_UP, EXIT_NOT_FOUND, EXIT_OK
 from memmon_systemd.machine import Machine
+from memmon_systemd.monitor.keeper import NothingKept
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.source import Context
+from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.monitor.target import TargetList
 from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journal
 from memmon_systemd.output.notify import Notifier
@@ -24,6 +26,9 @@ from memmon_systemd.output.sink import WARNING, Sink
 from memmon_systemd.output.stream import StreamSink
 from memmon_systemd.settings import Action, Settings
 from memmon_systemd.sources import Sources
+
+if TYPE_CHECKING:
+    from memmon_systemd.keeping import OwnState
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -64,9 +69,12 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         from memmon_systemd.check.command import check
 
         return check(settings, machine, report)
-    context = Context(TargetList(), Poller(), report)
+    state = _own_state(settings, environ)
+    context = Context(TargetList(), Poller(), report, state or NothingKept())
     sources = Sources(settings, machine, context)
-    monitor = Monitor(settings, sources.open(), context, notifier)
+    opened = sources.open()
+    opened += _open_state(state, settings, sources, context) if state else []
+    monitor = Monitor(settings, opened, context, notifier)
     report.started(__version__, settings)
     if settings.target.signal_number == signal.SIGKILL and settings.target.action is Action.SIGNAL:
         report.warn.not_graceful()
@@ -86,6 +94,8 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     monitor.run()
     notifier.stopping("stopping")
     report.stopped(monitor.why_stopped)
+    if state:
+        state.end()
     del reserve
     return end.exit_status
 
@@ -116,6 +126,30 @@ def _warn_of_unread_settings(environ: Mapping[str, str], report: Report) -> None
     read_path = path.replace("\\", "")
     if path != read_path and os.path.exists(path) and not os.path.exists(read_path):
         report.warn.settings_not_read(path, read_path)
+
+
+def _own_state(settings: Settings, environ: Mapping[str, str]) -> OwnState | None:
+    """What tells others of this monitor, where it stays and the system has what that takes."""
+    if sys.platform != "linux" or settings.once:
+        return None
+    from memmon_systemd.keeping import OwnState
+
+    return OwnState(environ, is_users=settings.user)
+
+
+def _open_state(state: OwnState, settings: Settings, sources: Sources, context: Context) -> list[Source]:
+    """Make the state file, before anything is measured; what watches for pauses beside it."""
+    problem = state.open(sources.most_targets)
+    if problem is not None:
+        context.report.warn.state_unwritten(problem)
+    if state.pause_path is None:
+        return []
+    from memmon_systemd.linux.libc import Libc
+    from memmon_systemd.pause_watch import PauseWatch
+
+    # Behind the units, whose inotify events it shares.
+    shared = sources.slice_watch
+    return [PauseWatch(state.pause_path, Libc(), context, settings.target.interval_s, shared)]
 
 
 def _once(monitor: Monitor) -> int:

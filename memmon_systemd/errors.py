@@ -9,8 +9,10 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_FOUND: Final = 3
 """Above the threshold (`--once`), or errors or warnings were found (`--check`)."""
+EXIT_NO_MONITOR: Final = 3
+"""No monitor is running (memmonctl)."""
 EXIT_NOT_FOUND: Final = 4
-"""A NAME matches nothing (`--once`, `--check`)."""
+"""A NAME matches nothing (`--once`, `--check`, memmonctl)."""
 EXIT_HUNG_UP: Final = 129
 """Ended by SIGHUP: 128 and its number, as shells have it.
 

@@ -34,8 +34,11 @@ class Systemd:
 class Machine:
     """What there is on this machine, connected to when it is first asked for."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], warn: Warnings) -> None:
-        """Connects to the service manager where one is needed in any case; UsageError, StartError."""
+    def __init__(self, settings: Settings, environ: Mapping[str, str], warn: Warnings | None = None) -> None:
+        """Connects to the service manager where one is needed in any case; UsageError, StartError.
+
+        With `warn`, a manager that is busy is waited for, and that is said.
+        """
         self._settings = settings
         self._warn = warn
         self.environ = environ
@@ -73,7 +76,7 @@ class Machine:
 
 
 def _connect(
-    settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None, warn: Warnings
+    settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None, warn: Warnings | None
 ) -> Systemd:
     if sys.platform != "linux":
         raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
@@ -85,7 +88,7 @@ def _connect(
 
     try:
         deadline_s = PATIENT_DEADLINE_S if settings.check else CALL_DEADLINE_S
-        on_busy = None if settings.check else warn.systemd_busy
+        on_busy = None if settings.check or warn is None else warn.systemd_busy
         manager = Manager(settings.user, environ, deadline_s, on_busy)
         top_group = manager.control_group()
     except BusError as error:

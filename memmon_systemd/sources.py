@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memmon_systemd.own_settings import OwnSettings
     from memmon_systemd.systemd.manager import Manager
     from memmon_systemd.units.configured import Configured
+    from memmon_systemd.units.slice_watch import SliceWatch
     from memmon_systemd.units.watch import UnitWatch
 
 _WHY_WAITING: Final = {
@@ -25,6 +26,9 @@ _WHY_WAITING: Final = {
     "not-found": "there is no such unit yet",
 }
 """By LoadState."""
+
+_MOST_TARGETS: Final = 320
+"""Where it isn't known how many will come."""
 
 
 class Sources:
@@ -40,6 +44,10 @@ class Sources:
         self._own_settings: OwnSettings | None = None
         self.has_crowds = settings.configured
         """Whether targets are found by what they are: many can come at once."""
+        self.slice_watch: SliceWatch | None = None
+        """What reads inotify events already, where units are monitored."""
+        self.most_targets = _MOST_TARGETS
+        """For so many there are to be records."""
 
     def open(self) -> list[Source]:
         """What the names stand for; UsageError, StartError."""
@@ -48,6 +56,8 @@ class Sources:
             return [self.units]
         meanings = list(Names(settings, machine.manager_if_any, self._context.report).meanings())
         self.has_crowds = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
+        if not self.has_crowds and not any(meaning.is_glob for meaning in meanings):
+            self.most_targets = len(meanings)
         for meaning in meanings:
             if meaning.kind is NameKind.UNIT:
                 self._add_unit(meaning)
@@ -80,6 +90,8 @@ class Sources:
 
         systemd, asked = self._machine.connect(), self._settings.target
         ledger = Ledger()
+        root = systemd.hierarchy.root
+        self.slice_watch = SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), root)
         unit_context = UnitContext(
             systemd.manager,
             systemd.hierarchy,
@@ -92,7 +104,7 @@ class Sources:
         return UnitWatch(
             unit_context,
             asked,
-            SliceWatch(Libc(), systemd.hierarchy.directory(systemd.top_group), systemd.hierarchy.root),
+            self.slice_watch,
             systemd.untouchable,
             until_stopped=self._settings.until_stopped,
             configured=self._configured(systemd.manager, asked) if self._settings.configured else None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -70,14 +71,33 @@ def judge(case: Case) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Names to be checked with some settings."""
+
+    settings: Settings
+    own: Configured | None = None
+    """Where these are from, if not from the command line."""
+    but_for: int | None = None
+    """The PID of the monitor that has them already, if there is one."""
+
+
 def check(settings: Settings, machine: Machine, report: Report) -> int:
     """Print the report on stdout; the exit status. UsageError, StartError or OSError: there is none."""
+    return check_each(settings, _asked(settings, machine), lambda _: machine, report)
+
+
+def check_each(
+    settings: Settings, all_asked: Iterable[Asked], machine_for: Callable[[Settings], Machine], report: Report
+) -> int:
+    """As `check`, with settings for each; of `settings` only the form of the report is taken."""
     facts = read_machine()
     resolved: list[Resolved] = []
     try:
-        for asked, own in _asked(settings, machine):
-            checker = _Checker(asked, machine, report, facts, own)
-            meanings = list(Names(asked, machine.manager_if_any, report).meanings())
+        for asked in all_asked:
+            machine = machine_for(asked.settings)
+            checker = _Checker(asked, machine, report, facts)
+            meanings = list(Names(asked.settings, machine.manager_if_any, report).meanings())
             resolved += [checker.resolve(meaning) for meaning in meanings]
     except BusError as error:
         raise StartError(f"systemd can't be asked: {error}") from None
@@ -92,13 +112,13 @@ def check(settings: Settings, machine: Machine, report: Report) -> int:
     return status
 
 
-def _asked(settings: Settings, machine: Machine) -> Iterator[tuple[Settings, Configured | None]]:
+def _asked(settings: Settings, machine: Machine) -> Iterator[Asked]:
     """The settings of the command line; or, for each name, those of its monitor, and where they are from."""
     if not settings.by_monitors_settings:
-        yield settings, None
+        yield Asked(settings)
         return
     for name in dict.fromkeys(settings.names):
-        yield configured(settings, name, lambda: machine.connect().manager)
+        yield Asked(*configured(settings, name, lambda: machine.connect().manager))
 
 
 def exit_status(resolved: Sequence[Resolved]) -> int:
@@ -112,15 +132,13 @@ def exit_status(resolved: Sequence[Resolved]) -> int:
 class _Checker:
     """Reads what a name means, and judges it."""
 
-    def __init__(
-        self, settings: Settings, machine: Machine, report: Report, facts: Facts, own: Configured | None
-    ) -> None:
+    def __init__(self, asked: Asked, machine: Machine, report: Report, facts: Facts) -> None:
         self._facts = facts
-        self._own = own
-        self._settings = settings
+        self._own = asked.own
+        self._settings = settings = asked.settings
         self._machine = machine
         self._report = report
-        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user)
+        self._monitors = MonitorReader(lambda: self._systemd_if_any, settings.user, asked.but_for)
 
     def resolve(self, meaning: Meaning) -> Resolved:
         """What a name matches, and what is to be said of it."""

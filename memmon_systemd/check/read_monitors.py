@@ -75,8 +75,12 @@ class RunningMonitor:
 class MonitorReader:
     """Finds the other monitors, once, when they are first asked for."""
 
-    def __init__(self, systemd: Callable[[], Systemd | None], user: bool) -> None:
-        """`systemd` gives the service manager of the report; None where there is none to ask."""
+    def __init__(self, systemd: Callable[[], Systemd | None], user: bool, but_for: int | None = None) -> None:
+        """`systemd` gives the service manager of the report; None where there is none to ask.
+
+        `but_for` is the PID of a monitor that is no other one: its settings are what is checked.
+        """
+        self._but_for = but_for
         self._systemd = systemd
         self._user = user
         self._unread: list[str] = []
@@ -97,7 +101,7 @@ class MonitorReader:
     def _running(self) -> list[RunningMonitor]:
         if sys.platform != "linux":
             return []
-        own = proc.ancestors()
+        own = proc.ancestors() | ({self._but_for} if self._but_for else set())
         return [
             monitor for pid in proc.pids() if pid not in own and (monitor := self._monitor(pid)) is not None
         ]

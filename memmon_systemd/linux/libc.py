@@ -10,6 +10,8 @@ from typing import Final
 
 # <sys/inotify.h>, inotify(7)
 IN_MODIFY: Final = 0x2
+IN_CLOSE_WRITE: Final = 0x8
+IN_MOVED_TO: Final = 0x80
 IN_CREATE: Final = 0x100
 IN_DELETE: Final = 0x200
 IN_Q_OVERFLOW: Final = 0x4000
@@ -18,6 +20,7 @@ IN_ONLYDIR: Final = 0x0100_0000
 # <sys/mman.h>, mlockall(2), mmap(2); the module mmap would be another library.
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PROT_NONE, _MAP_PRIVATE, _MAP_ANONYMOUS = 0, 0x02, 0x20
+_PROT_READ_WRITE, _MAP_SHARED, _MAP_POPULATE = 0x1 | 0x2, 0x01, 0x8000
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 
 # <linux/prctl.h>, prctl(2)
@@ -98,6 +101,19 @@ class Libc:
             raise MemoryError
         self._checked(self._library.munmap(room, 2 * _STACK_BYTES))
         self._library.getpid(_StackBlock())
+
+    def map_file(self, descriptor: int, size_bytes: int) -> memoryview:
+        """A file as memory that can be written to, with all its pages there, until `unmap_file`."""
+        flags = _MAP_SHARED | _MAP_POPULATE
+        address = self._library.mmap(None, size_bytes, _PROT_READ_WRITE, flags, descriptor, 0)
+        if address == _MAP_FAILED:
+            self._checked(-1)
+        return memoryview((ctypes.c_char * size_bytes).from_address(address)).cast("B")
+
+    def unmap_file(self, view: memoryview) -> None:
+        """Give back what `map_file` gave: nobody may use it, or a part of it, from now on."""
+        address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        self._checked(self._library.munmap(address, len(view)))
 
     def lock_memory(self) -> None:
         """Lock what is touched now and what will be: nothing of it can be taken away any more."""

@@ -54,6 +54,24 @@ def tightest_limit_bytes(directory: Path, root: Path) -> int:
     return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
 
 
+def own_headroom_bytes() -> int:
+    """How much more memory this process's cgroup, and those above it, may use; OSError.
+
+    Physical memory where there is no limit, or where cgroups can't be seen.
+    """
+    hierarchy, group = cgroup.find_hierarchy(), cgroup.control_group_of("self")
+    left_bytes = physical_bytes()
+    if hierarchy is None or group is None:
+        return left_bytes
+    directory = hierarchy.directory(group)
+    while directory != hierarchy.root and directory != directory.parent:
+        limit, used = _limit_in(directory / "memory.max"), _limit_in(directory / "memory.current")
+        if limit.isdecimal() and used.isdecimal():
+            left_bytes = min(left_bytes, int(limit) - int(used))
+        directory = directory.parent
+    return left_bytes
+
+
 def limit_above(pid: int, hierarchy: cgroup.Hierarchy | None) -> int:
     """The tightest limit above a process, else physical memory, also where it can't be read; in bytes."""
     group = cgroup.control_group_of(pid)

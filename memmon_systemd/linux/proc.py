@@ -33,6 +33,8 @@ class Stat:
     kernel_thread: bool
     forked: bool
     """Whether it runs the program of the process that forked it: it has executed none itself."""
+    cpu_ticks: int
+    """The CPU time that it has used itself."""
     threads: int
     start_ticks: int
     resident_bytes: int
@@ -62,6 +64,7 @@ def read_stat(pid: int) -> Stat:
             parent=int(rest[1]),
             kernel_thread=bool(flags & _KERNEL_THREAD),
             forked=bool(flags & _FORKED),
+            cpu_ticks=int(rest[11]) + int(rest[12]),
             threads=int(rest[17]),
             start_ticks=int(rest[19]),
             resident_bytes=int(rest[21]) * _PAGE_BYTES,

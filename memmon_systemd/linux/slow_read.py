@@ -6,7 +6,9 @@ user may mount in a user namespace, waits for a server that never answers. Only 
 read.
 
 So threads read, and the caller waits for a limited time. A thread that is left behind comes back when the
-map is unlocked or the process ends. There are a few, made once; one user can't occupy all of them.
+map is unlocked or the process ends. There are a few, made once; one user can't occupy all of them: two for
+the user's own UID, and one for all UIDs that a user may have been given beside it (subuid(5)). Those are the
+UIDs in other user namespaces than this one, and high ones, which a set-user-ID program brings out of there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from memmon_systemd.linux.libc import Libc
 
 THREADS: Final = 4
 MOST_FOR_ONE_USER: Final = 2
-"""Others can still be read. (Who has several users, as of subuid(5), can occupy them all.)"""
+MOST_FOR_STRANGERS: Final = 1
+"""With those of one user less than all, so that others can still be read."""
+STRANGER: Final = -1
+"""Instead of the UID of a process that may be anybody's."""
+_FIRST_HIGH_UID: Final = 65536
+"""From here on there are no users of this system but those of a directory, and subordinate ones."""
 _STACK_BYTES: Final = 128 * 1024
 """Locked as a whole; the default of 8 MiB would be, too."""
 LONGEST_WAIT_S: Final = 0.5
@@ -96,8 +103,28 @@ class SlowReader:
     def _is_refused(self, pid: int, left: list[_Thread]) -> bool:
         if any(thread.pid == pid for thread in left):
             return True
-        user = proc.user_ids(pid)[0]
-        return sum(thread.user == user for thread in left) >= MOST_FOR_ONE_USER
+        user = user_of(pid)
+        most = MOST_FOR_STRANGERS if user == STRANGER else MOST_FOR_ONE_USER
+        return sum(thread.user == user for thread in left) >= most
+
+
+def user_of(pid: int) -> int:
+    """The UID of a process, or STRANGER; OSError where there is none."""
+    user = proc.user_ids(pid)[0]
+    if (user >= _FIRST_HIGH_UID and user != os.getuid()) or _uid_map(pid) != _uid_map("self"):
+        return STRANGER
+    return user
+
+
+def _uid_map(pid: int | str) -> bytes:
+    """The user namespace of a process by what it maps: its link in ns/ takes the right to trace it.
+
+    Only root can give another one all that this one has.
+    """
+    try:
+        return proc.read(f"/proc/{pid}/uid_map", 256)
+    except ProcessLookupError:
+        return b""  # A kernel without user namespaces has none; or that process has just ended.
 
 
 class _Thread:
@@ -148,9 +175,9 @@ class _Thread:
         self._is_left = True
         self.pid = pid
         try:
-            self.user = proc.user_ids(pid)[0]
+            self.user = user_of(pid)
         except OSError:
-            self.user = -1  # It has ended, so the thread is about to come back.
+            self.user = STRANGER  # It has ended, so the thread is about to come back.
 
     def is_back(self) -> bool:
         """Whether it can be asked."""

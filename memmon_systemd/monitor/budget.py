@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memmon_systemd.monitor.target import Allowance
 from memmon_systemd.settings import Rate
 
@@ -27,6 +29,15 @@ class Budget:
         made = self.made(now_s)
         free_at_s = self._made_s[0] + self.rate.window_s if self._made_s else 0.0
         return Allowance(made, self.rate.count, self.rate.window_s, free_at_s)
+
+    @property
+    def times_s(self) -> Sequence[float]:
+        """When the requests were made that it holds, the oldest first."""
+        return self._made_s
+
+    def restore(self, times_s: Sequence[float]) -> None:
+        """These were made before, by an earlier monitor."""
+        self._made_s = sorted(times_s)
 
     def note(self, now_s: float) -> None:
         """A request was made."""

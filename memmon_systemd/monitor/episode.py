@@ -42,6 +42,15 @@ class Episode:
         """The next request is not tried earlier than this."""
         self.recheck_s = 0.0
 
+    @classmethod
+    def resumed(cls, first_asked_s: float, asked_s: float, requests: int, *, is_escalated: bool) -> Episode:
+        """That of an invocation which another monitor, before this one, has asked."""
+        episode = cls(first_asked_s)
+        episode.first_asked_s, episode.asked_s = first_asked_s, asked_s
+        episode.requests = requests
+        episode.is_escalated = is_escalated
+        return episode
+
     def timing(self, now_s: float, for_s: float, repeat_s: float, then_restart_s: float | None) -> Timing:
         """What `decide` decides by."""
         return Timing(

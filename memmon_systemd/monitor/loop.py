@@ -16,6 +16,7 @@ from memmon_systemd.monitor.decider import Decider
 from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.heartbeat import Heartbeat
+from memmon_systemd.monitor.keeper import Recorder
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.monitor.poller import Clock
 from memmon_systemd.monitor.requester import Requester
@@ -60,9 +61,10 @@ class Monitor:
         self._targets = context.targets
         self._poller = context.poller
         self._report = context.report
-        self._status = Status(settings, context.targets, context.report.log, notifier)
+        self._recorder = Recorder(context.keeper, context.pauses, context.targets)
+        self._status = Status(settings, context.targets, context.report.log, notifier, context.pauses)
         self._heartbeat = Heartbeat(notifier, context.report.warn)
-        self._requester = Requester(context.poller, context.report, self._status)
+        self._requester = Requester(context.poller, context.report, self._status, context.pauses)
         self._decider = Decider(self._requester, context.report, self._status)
         self._clock = clock
         self._interval_s = settings.target.interval_s
@@ -121,6 +123,8 @@ class Monitor:
         if now_s >= self._sources_soon_s:
             self._refresh_sources(now_s)
             now_s = self._clock()  # It may have waited for a slow systemd.
+        if self._targets.has_changed or self._report.log.news is not None:
+            self._recorder.note_all()
         if self._targets.has_changed:
             self._sweep()
         due_s = NEVER
@@ -218,11 +222,13 @@ class Monitor:
             for source in self._sources:
                 if source.due_s <= now_s:  # What systemd said of the target is news for it.
                     self._sources_due_s = self._sources_soon_s = now_s
+            self._recorder.note(target)
         # Of many targets each may have waited for a slow systemd, all before the turn is over.
         self._heartbeat.beat(self._clock())
 
     def _lost(self, target: Target, now_s: float) -> None:
         target.lost(now_s)
+        self._recorder.note(target)
         self._targets.has_changed = True
         # What said so may have been wrong.
         self._sources_due_s = min(self._sources_due_s, now_s + self._interval_s)

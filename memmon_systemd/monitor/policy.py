@@ -62,6 +62,7 @@ class Hold(Enum):
     MIN_AGE = "min-age"
     BUDGET = "budget"
     AT_MOST = "at-most"
+    PAUSED = "paused"
     KILL_MODE = "kill-mode"
 
 

@@ -28,6 +28,7 @@ _WHY_HELD: Final = {
         "a restart leaves its other processes running (KillMode=), which use the memory; see --check"
     ),
     Hold.MIN_AGE: "it is younger than {}",
+    Hold.PAUSED: "paused; asked once the pause has ended",
     Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",
 }
 _SHORTEST_GROWTH_S: Final = 1.0
@@ -71,8 +72,7 @@ class Report:
         One that can't be read gets that line instead; one that is over already, too, from its first look.
         """
         gauge = target.gauge
-        if gauge is not None and gauge.schedule.is_hard_only:
-            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
+        self._warn_of_low_hard(target)
         if gauge is not None and gauge.trouble is not None:
             self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
@@ -92,7 +92,8 @@ class Report:
         """The target was asked to exit, restart or reload; with what helps to see the leak behind it."""
         episode = target.episode
         repeats = 0 if episode is None else episode.requests - 1
-        facts = _growth(target, now_s)
+        grown = _grown(target, now_s)
+        facts = [format_growth(*grown)] if grown else []
         if repeats > 0:
             facts.append(f"repeat {repeats}")
         elif allowance.count is not None:
@@ -106,6 +107,8 @@ class Report:
         if presence.age_s is not None:
             fields.append(("MEMORY_MONITOR_AGE_SEC", f"{presence.age_s:.0f}"))
         sentence = f"{_above(target)}{age}{inner}: {outcome.sentence}"
+        if grown:
+            fields.append(("MEMORY_MONITOR_GROWTH", f"{grown[0] / grown[1] * 3600:.0f}"))
         self._of(Event.REQUESTED, target, sentence, fields)
 
     def held(self, target: Target, reason: Hold, allowance: Allowance) -> None:
@@ -151,10 +154,27 @@ class Report:
 
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
+        self._warn_of_low_hard(target)
         sentence = (
             f"{target.name}: the threshold is now {_threshold(target)}{_of_machine(target)}, {_usage(target)}"
         )
         self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
+
+    def paused(self, name: str, unit: str | None, until: str) -> None:
+        """Nothing is asked of a target, or of those that a glob matches; `until` says how long."""
+        sentence = f"{name}: paused {until}: monitored, but not asked"
+        self.log.write(Event.PAUSED, sentence, unit)
+        self.log.news = sentence
+
+    def resumed(self, name: str, unit: str | None, why: str) -> None:
+        """They are asked again from now on."""
+        sentence = f"{name}: {why}: asked again when above its threshold"
+        self.log.write(Event.RESUMED, sentence, unit)
+        self.log.news = sentence
+
+    def resumed_above(self, target: Target, why: str) -> None:
+        """So is one that was held back: it is said first."""
+        self._of(Event.RESUMED, target, f"{_above(target)}: {why}: asked at the next poll")
 
     def settings_changed(self, target: Target, changes: Sequence[str]) -> None:
         """The settings of a unit are others now: "Threshold=80% (was 90%)" each."""
@@ -205,6 +225,10 @@ class Report:
         """The monitor ends."""
         self.log.write(Event.STOPPED, f"memory-monitor: {why}")
 
+    def _warn_of_low_hard(self, target: Target) -> None:
+        if target.gauge is not None and target.gauge.schedule.is_hard_only:
+            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
+
     def _of(
         self,
         event: Event,
@@ -224,12 +248,12 @@ def plan(action: Action, sent: str) -> str:
     return _PLANS[action].format(sent)
 
 
-def _growth(target: Target, now_s: float) -> list[str]:
-    """How fast it grew since it was first measured, if that was long enough ago to say."""
+def _grown(target: Target, now_s: float) -> tuple[int, float] | None:
+    """How much it grew, and in which time, since it was first measured; None: too short a time."""
     gauge, measured_s = target.gauge, now_s - target.begun_s
     if gauge is None or measured_s < _SHORTEST_GROWTH_S or gauge.usage_bytes <= target.begun_bytes:
-        return []
-    return [format_growth(gauge.usage_bytes - target.begun_bytes, measured_s)]
+        return None
+    return gauge.usage_bytes - target.begun_bytes, measured_s
 
 
 def _usage(target: Target) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
+from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.policy import Activity, Hold, Situation, State, hold
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report, plan
@@ -17,9 +20,10 @@ from memmon_systemd.settings import Action
 class Requester:
     """Makes requests of targets or holds them back, and counts what can't be read."""
 
-    __slots__ = ("_poller", "_report", "_status")
+    __slots__ = ("_pauses", "_poller", "_report", "_status")
 
-    def __init__(self, poller: Poller, report: Report, status: Status) -> None:
+    def __init__(self, poller: Poller, report: Report, status: Status, pauses: Pauses) -> None:
+        self._pauses = pauses
         self._poller = poller
         self._report = report
         self._status = status
@@ -32,6 +36,16 @@ class Requester:
         That is decided by one answer of systemd, and a second reading after it. Whether the list of targets
         may have changed.
         """
+        paused_until_s = self._pauses.until_s(target.name)
+        if paused_until_s is not None:
+            episode.not_before_s = paused_until_s
+            self._hold(target, episode, Hold.PAUSED, target.allowance(now_s))
+            return False
+        is_queued = episode.hold is Hold.AT_MOST and not gauge.is_hard
+        if is_queued and not target.is_its_turn(now_s):
+            # What else there is to be known of it can wait until then: 300 may be in the queue.
+            episode.not_before_s = now_s + target.settings.interval_s
+            return False
         try:
             presence = target.presence(now_s)
         except OSError as error:
@@ -49,6 +63,18 @@ class Requester:
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
+        self._postpone(target, episode, reason, presence, allowance, now_s)
+        return False
+
+    def _postpone(
+        self,
+        target: Target,
+        episode: Episode,
+        reason: Hold,
+        presence: Presence,
+        allowance: Allowance,
+        now_s: float,
+    ) -> None:
         interval_s = target.settings.interval_s
         if reason is Hold.MIN_AGE:
             episode.not_before_s = now_s + target.settings.min_age_s - (presence.age_s or 0.0)
@@ -60,12 +86,14 @@ class Requester:
             episode.recheck_later(now_s, interval_s)
         # One that was asked and stops is doing what it was asked to.
         if episode.asked_s is None or reason is Hold.FROZEN:
-            target.state = State.HELD
-            if reason is not episode.hold:
-                episode.hold = reason
-                if target.is_news(reason):
-                    self._report.held(target, reason, allowance)
-        return False
+            self._hold(target, episode, reason, allowance)
+
+    def _hold(self, target: Target, episode: Episode, reason: Hold, allowance: Allowance) -> None:
+        target.state = State.HELD
+        if reason is not episode.hold:
+            episode.hold = reason
+            if target.is_news(reason):
+                self._report.held(target, reason, allowance)
 
     def _make(
         self,
@@ -92,6 +120,8 @@ class Requester:
         episode.asked(now_s)
         episode.is_escalated = episode.is_escalated or escalates
         target.state = State.SIGNALLED
+        target.requests += 1
+        target.last_request_s = time.time()
         self._status.requests += 1
         self._report.requested(target, outcome, presence, allowance, now_s)
 
@@ -120,6 +150,7 @@ class Requester:
 
     def _failed(self, target: Target, episode: Episode, outcome: Outcome) -> None:
         """Said once while the reason stays the same; tried again at the next look."""
+        target.failed_requests += 1
         if outcome.sentence != target.failure:
             self._report.request_failed(target, outcome)
             episode.has_recovered = False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from memmon_systemd.monitor.keeper import Keeper, NothingKept
+from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.target import TargetList
@@ -17,6 +19,8 @@ class Context:
     targets: TargetList
     poller: Poller
     report: Report
+    keeper: Keeper = field(default_factory=NothingKept)
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 class Source(ABC):

@@ -17,6 +17,7 @@ from memmon_systemd.formatting import format_bytes, format_seconds, percent
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.overview import Overview
+from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.schedule import NEARER, LookResult, Schedule, Step
 from memmon_systemd.monitor.target import Target, TargetList
 from memmon_systemd.output.notify import Notifier, status_message
@@ -38,6 +39,8 @@ class Status:
         "_messages",
         "_notifier",
         "_overview",
+        "_pause_text",
+        "_pauses",
         "_schedule",
         "_settings",
         "_since",
@@ -50,8 +53,17 @@ class Status:
         "target",
     )
 
-    def __init__(self, settings: Settings, targets: TargetList, log: Log, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        targets: TargetList,
+        log: Log,
+        notifier: Notifier,
+        pauses: Pauses | None = None,
+    ) -> None:
         """A status of what is in `targets`; requests are counted from now."""
+        self._pauses = pauses or Pauses()
+        self._pause_text = self._pauses.text
         self._settings = settings
         self._targets = targets
         self._log = log
@@ -121,6 +133,9 @@ class Status:
 
     def update(self, now_s: float) -> None:
         """Tell what has changed since the last time; calls no allocator where nothing has."""
+        if self._pauses.text is not self._pause_text:
+            self._pause_text = self._pauses.text
+            self.outdate()
         news = self._log.news
         if news is not None:
             self._log.news = None
@@ -204,7 +219,7 @@ class Status:
         if settings.dry_run:
             sent = settings.action is Action.SIGNAL
             would = f"dry run: would have {'sent' if sent else 'asked for'} "
-        return f"{would}{self.requests or 'no'} {what}{plural} since {self._since}"
+        return f"{would}{self.requests or 'no'} {what}{plural} since {self._since}{self._pauses.text}"
 
     def _prefix(self, target: Target) -> str:
         """Nothing where the name is in the first line of `systemctl status` anyway."""

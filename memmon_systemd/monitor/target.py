@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.policy import Activity, Hold, State
-from memmon_systemd.settings import TargetSettings
+from memmon_systemd.settings import Rate, TargetSettings
 
 NEVER: Final = float("inf")
 EARLY: Final = 0.125
@@ -66,12 +67,15 @@ class Target(ABC):
         "begun_s",
         "due_s",
         "episode",
+        "failed_requests",
         "failure",
         "gauge",
         "has_ended",
+        "last_request_s",
         "name",
         "next",
         "repeat_s",
+        "requests",
         "settings",
         "signal_number",
         "soon_s",
@@ -109,7 +113,36 @@ class Target(ABC):
         """Why the last request failed; said again only when it changes."""
         self.unreadable = 0
         """How many readings have failed since it began."""
+        self.requests = 0
+        """How many were made, over all its invocations."""
+        self.failed_requests = 0
+        self.last_request_s: float | None = None
+        """When the last one was made, in seconds since 1970."""
         self.next: Target | None = None
+
+    @property
+    def directory(self) -> str:
+        """The cgroup that is measured; empty: none."""
+        return ""
+
+    @property
+    def pid(self) -> int:
+        """The process that is measured; 0: it is no process."""
+        return 0
+
+    @property
+    def invocation_id(self) -> bytes:
+        """The invocation that is measured; empty: unknown, or it has none."""
+        return b""
+
+    @property
+    def budget(self) -> Rate | None:
+        """How many requests it may get; None: any number."""
+        return self.settings.budget
+
+    def budget_times(self) -> Sequence[float]:
+        """When those were made that count for its budget."""
+        return ()
 
     @abstractmethod
     def presence(self, now_s: float) -> Presence:

@@ -172,6 +172,19 @@ class Warnings:
         more = ", ..." if len(processes) > _MOST_NAMES else ""
         self._warn(Event.NEAR_UNIT, f"{name}: processes {some}{more}{near_unit}")
 
+    def state_unwritten(self, why: str) -> None:
+        """Other processes can't see what is monitored, nor can the next monitor."""
+        sentence = f"no state file ({why}): memmonctl doesn't show this monitor"
+        self._warn(Event.STATE_UNWRITTEN, f"{sentence}, and requests are counted from zero at its next start")
+
+    def state_too_small(self, why: str) -> None:
+        """Some targets are in no state file."""
+        self._warn(Event.STATE_UNWRITTEN, f"state file: {why}: memmonctl doesn't show the others")
+
+    def pause_unreadable(self, path: str, why: str) -> None:
+        """What is to be paused isn't known."""
+        self._warn(Event.PAUSE_UNREADABLE, f"{path} can't be read ({why}): nothing is paused by it")
+
     def bug(self, error: Exception) -> None:
         """An error that nobody expected; the monitor goes on. Said once while it stays the same."""
         sentence = f"memory-monitor: error: {type(error).__name__}: {error} ({_place(error)}); continuing"

@@ -28,9 +28,9 @@ def write_text(text: str) -> None:
         raise OSError(f"the standard output can't be written: {error.strerror}") from None
 
 
-def write_error(message: str) -> None:
+def write_error(message: str, command: str = "memory-monitor") -> None:
     """One line. Where it can't be written it is lost: the exit status says what it can."""
-    line = cut(f"memory-monitor: {one_line(message)}".encode(), select.PIPE_BUF - 1) + b"\n"
+    line = cut(f"{command}: {one_line(message)}".encode(), select.PIPE_BUF - 1) + b"\n"
     write = writer(_STDERR)
     end_s = time.monotonic() + _PATIENCE_S
     while line:

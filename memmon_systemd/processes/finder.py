@@ -66,7 +66,11 @@ class Finder:
             if newest == self._newest and not self._young and now_s < self._full_scan_s:
                 return []
             candidates = self._candidates(newest, now_s)
-        found = [pid for pid in candidates if self._is_match(pid, now_s)]
+        try:
+            found = [pid for pid in candidates if self._is_match(pid, now_s)]
+        except OSError:
+            self._full_scan_s = float("-inf")  # The rest of the list is seen at the next call, not in 30 s.
+            raise
         self._known.update(found)
         return found
 

@@ -18,10 +18,14 @@ from memmon_systemd.linux import command_line, proc, slow_read
 
 _SPARE_DESCRIPTORS: Final = 64
 """So many stay free for what is opened for a moment: without any, nothing can be read or signalled."""
-_YOUNG_S: Final = 1.0
-"""Who forks to execute another program has done so by then, even on a machine that is busy."""
-
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_YOUNG_S: Final = 1.0
+"""Who forks to execute another program has usually done so by then."""
+_HELD_UP_S: Final = 30.0
+"""A child that gets no CPU, is stopped, or waits for a disk has so long."""
+_LITTLE_CPU_TICKS: Final = _TICKS_PER_S // 10
+_HELD_UP_STATES: Final = b"RDTt"
+""""R" with little CPU time gets none; a worker that has nothing to do is "S"."""
 
 
 class LinuxProcess:
@@ -86,11 +90,12 @@ class LinuxProcess:
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago and may be about to execute another program.
 
-        Until then it has the name and the memory of the process that forked it.
+        Until then it has the name and the memory of the process that forked it; nothing tells it from a
+        worker that stays. So a child is excused for a second, and longer while it couldn't go on. One that
+        sleeps longer than that by itself before it executes the program is taken for a worker.
         """
         if self._may_execute:
-            stat = self._same_stat()
-            self._may_execute = stat.forked and stat.age_s < _YOUNG_S
+            self._may_execute = _may_execute(self._same_stat())
         return self._may_execute
 
     def is_still(self, prefix: bytes) -> bool:
@@ -141,6 +146,13 @@ class LinuxProcess:
             with suppress(PermissionError):
                 signal.pidfd_send_signal(self._pidfd, 0)
         return stat
+
+
+def _may_execute(stat: proc.Stat) -> bool:
+    if not stat.forked:
+        return False
+    is_held_up = stat.state in _HELD_UP_STATES and stat.cpu_ticks < _LITTLE_CPU_TICKS
+    return stat.age_s < (_HELD_UP_S if is_held_up else _YOUNG_S)
 
 
 def _pidfd(pid: int) -> int:

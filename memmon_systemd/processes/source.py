@@ -34,6 +34,11 @@ class ProcessTarget(Target):
         self.process = process
 
     @property
+    def pid(self) -> int:
+        """The process that is measured."""
+        return self.process.pid
+
+    @property
     def was_above(self) -> bool:
         """Whether it was ever above the threshold: only then its end is worth a line."""
         return self.episode is not None

@@ -19,8 +19,11 @@ from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.monitor.target import NEVER, Outcome, Presence, Target, TargetList
+from memmon_systemd.output import state_file
 from memmon_systemd.output.notify import Notifier
+from memmon_systemd.output.record import MonitorRecord
 from memmon_systemd.output.sink import Sink
+from memmon_systemd.pause_watch import PauseWatch
 from memmon_systemd.processes.table import process_table
 from memmon_systemd.settings import Metric, Settings, TargetSettings
 
@@ -117,7 +120,9 @@ def _rehearse_a_life(
     settings: Settings, sink: Sink, notifier: Notifier, beside: _Script | None = None
 ) -> None:
     log = Log(_Unwritten(sink), is_quiet=settings.verbosity < 0)
-    context = Context(TargetList(), Poller(), Report(log))
+    kept = state_file.rehearsal(MonitorRecord("rehearsal", "", 0, 0, bytes(16), 0, False, 0.0))
+    context = Context(TargetList(), Poller(), Report(log), kept)
+    pauses = PauseWatch("/proc/self/rehearsal.pause", None, context, _STEP_S)
     clock = [0.0]
     monitor = Monitor(settings, [_NoSource()], context, notifier, clock=lambda: clock[0])
     target, gauge = _Actor(settings.target), _Script(settings.target)
@@ -134,8 +139,10 @@ def _rehearse_a_life(
     while gauge.readings:
         target.look_at(clock[0])
         monitor.look_around()
+        pauses.rehearse(clock[0])
         clock[0] += _STEP_S
         del gauge.readings[0]
+    kept.past(target.name)
 
 
 def rehearse_the_machine(settings: TargetSettings) -> None:

@@ -111,20 +111,26 @@ class Manager:
             os.fsdecode(properties.get(b"FreezerState", b"")),
             moment_s(properties[b"InactiveExitTimestampMonotonic"]),
             moment_s(properties[b"ActiveEnterTimestampMonotonic"]),
+            moment_s(properties[b"ActiveExitTimestampMonotonic"]),
+            moment_s(properties[b"InactiveEnterTimestampMonotonic"]),
             properties[b"Job"][0],
         )
 
     def timeout_start_s(self, unit: Unit) -> float | None:
         """How long a service may take to start; None where that is unlimited, or it is none."""
-        if not unit.is_service:
-            return None
-        return seconds(int(self._bus.property(unit.typed, b"TimeoutStartUSec", b"t")))
+        bus = self._bus
+        return seconds(int(bus.property(unit.typed, b"TimeoutStartUSec", b"t"))) if unit.is_service else None
 
     def result(self, unit: Unit) -> str | None:
         """Result of a service: what ended it, until it is started again; None for other units."""
         if not unit.is_service:
             return None
         return os.fsdecode(self._bus.property(unit.typed, b"Result", b"s"))
+
+    def was_main_killed(self, service: Unit) -> bool:
+        """Whether its last main process ended by SIGKILL (ExecMainCode=, ExecMainStatus=)."""
+        killed = ((b"ExecMainCode", os.CLD_KILLED), (b"ExecMainStatus", signal.SIGKILL))
+        return all(self._bus.property(service.typed, name, b"i") == value for name, value in killed)
 
     def is_oneshot(self, unit: Unit) -> bool:
         """Whether it is activating for all its life."""
@@ -149,7 +155,7 @@ class Manager:
         return frozenset(os.fsdecode(row[0]) for row in rows)
 
     def identity(self, unit: Unit) -> UnitState:
-        """Which invocation it is, and its main process: little, for at start it is asked of each of 1,000."""
+        """Which invocation it is, and its main process: little, for it is asked of a thousand at start-up."""
         main_pid, had_main = self._main_process(unit)
         invocation_id = bytes(self._bus.property(unit.common, b"InvocationID", b"ay") or b"")
         return UnitState(invocation_id, main_pid, had_main)

@@ -19,5 +19,5 @@ def seconds(microseconds: int) -> float | None:
 
 
 def moment_s(microseconds: int) -> float | None:
-    """A moment on the monotonic clock; None where there was none yet."""
+    """A time of the monotonic clock; None where it hasn't come yet."""
     return microseconds / 1e6 if microseconds else None

@@ -59,6 +59,10 @@ class UnitState:
     """When it last began to start, on the monotonic clock; None: unknown."""
     active_since_s: float | None = None
     """When it last became active, likewise."""
+    stop_began_s: float | None = None
+    """When it last began to stop, likewise."""
+    stopped_s: float | None = None
+    """When it last had stopped, likewise."""
     job_id: int = 0
     """The job that is queued for it or runs (a start, stop, reload or restart); 0: none, or unknown."""
 

@@ -9,9 +9,11 @@ from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.unit import UnitState
-from memmon_systemd.units.ledger import Entry, Ledger
+from memmon_systemd.units.ledger import Entry, Ledger, Loss
+from memmon_systemd.units.oom_kills import OomKills
 
 _LONGEST_PAUSE_S: Final = 1.0
+_TOO_NEAR: Final = "(the threshold is too near to the limit)"
 _DEFAULT_START_S: Final = 90.0
 """Where a unit has no TimeoutStartSec=, or an unlimited one: systemd's own default for it."""
 
@@ -24,16 +26,26 @@ class Aftermath:
         self._ledger = ledger
         self._report = report
 
-    def ended(self, name: str, now_s: float) -> None:
+    def asked(self, name: str, kills: OomKills) -> None:
+        """A unit was asked; what the OOM killer had killed of it by then is no consequence of that."""
+        entry = self._ledger.pending(name)
+        if entry is not None:
+            entry.kills_before, entry.kills_above_before = kills.of_unit, kills.of_parent()
+
+    def ended(self, name: str, now_s: float, kills: OomKills) -> None:
         """The invocation of a unit has ended: its cgroup went, or systemd says so."""
         entry = self._ledger.pending(name)
         if entry is None or entry.ended_s is not None:
             return
         entry.ended_s = now_s
+        was_killed = False
         try:
-            entry.result = self._manager.result(self._manager.unit(name))
+            unit = self._manager.unit(name)
+            entry.result = self._manager.result(unit)
+            was_killed = entry.result == "signal" and self._manager.was_main_killed(unit)
         except BusError:
-            return  # What killed it stays unknown; that it ended is known.
+            pass  # What ended it stays unknown; that it ended is known, and what the kernel says.
+        entry.loss = _loss(entry, kills, was_killed=was_killed)
 
     def began(self, name: str) -> None:
         """A unit has a cgroup again."""
@@ -48,7 +60,8 @@ class Aftermath:
         """
         due_s = NEVER
         for name, entry in list(self._ledger.all_pending()):
-            if entry.is_down or (entry.ended_s is None and not entry.is_reload):
+            may_be_back = entry.is_restored or entry.is_reload
+            if entry.is_down or (entry.ended_s is None and not may_be_back):
                 continue
             if self._is_on_its_way(name, entry, now_s):
                 due_s = now_s + min(interval_s, _LONGEST_PAUSE_S)
@@ -61,6 +74,10 @@ class Aftermath:
         except BusError:
             return True  # It is asked again.
         is_active = state.active_state == "active"
+        if entry.is_restored:
+            entry.is_restored = False
+            if state.invocation_id == entry.invocation_id and not entry.is_reload:
+                return False  # It hasn't ended yet: that is told.
         if entry.is_reload and entry.ended_s is None:
             if is_active and not state.job_id:
                 entry.settle()
@@ -82,7 +99,23 @@ class Aftermath:
         asked_s = now_s if entry.asked_s is None else entry.asked_s
         active_s = now_s if state.active_since_s is None else state.active_since_s
         ended_s = active_s if entry.ended_s is None else entry.ended_s
+        if self._took_too_long(name, asked_s, state):
+            entry.result = "timeout"
         self._report.came_back(name, _how(entry), ended_s - asked_s, max(active_s, ended_s) - asked_s)
+
+    def _took_too_long(self, name: str, asked_s: float, state: UnitState) -> bool:
+        """Whether it was stopped since, for as long as TimeoutStopSec=: then systemd has killed it.
+
+        With a restart that was asked for, the next start comes at once and resets Result=.
+        """
+        began_s, stopped_s = state.stop_began_s, state.stopped_s
+        if began_s is None or stopped_s is None or not asked_s <= began_s <= stopped_s:
+            return False
+        try:
+            longest_s = self._manager.timeout_stop_s(self._manager.unit(name))
+        except BusError:
+            return False
+        return longest_s is not None and stopped_s - began_s >= longest_s
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s
@@ -113,10 +146,28 @@ class Aftermath:
             return _DEFAULT_START_S
 
 
+def _loss(entry: Entry, kills: OomKills, *, was_killed: bool) -> Loss | None:
+    """Whom the OOM killer has killed since the request, by what systemd and the kernel say.
+
+    With OOMPolicy=continue systemd says of a main process that it was killed, not by whom. The count of its
+    cgroup is gone with it, if nothing was killed before; that of the cgroup above it isn't.
+    """
+    if entry.result == "oom-kill":
+        return Loss.MAIN
+    if _is_more(entry.kills_before, kills.of_unit):
+        return Loss.MAIN if was_killed else Loss.OTHER
+    if was_killed and _is_more(entry.kills_above_before, kills.of_parent()):
+        return Loss.MAIN
+    return None
+
+
+def _is_more(before: int | None, after: int | None) -> bool:
+    return before is not None and after is not None and after > before
+
+
 def _how(entry: Entry) -> str:
     """How it ended, as a log line goes on."""
-    if entry.result == "oom-kill":
-        return "was OOM-killed (the threshold is too near to the limit)"
-    if entry.result == "timeout":
-        return "was killed by systemd (TimeoutStopSec=)"
-    return "ended"
+    if entry.loss is Loss.MAIN:
+        return f"was OOM-killed {_TOO_NEAR}"
+    ended = "was killed by systemd (TimeoutStopSec=)" if entry.result == "timeout" else "ended"
+    return f"lost a process to the OOM killer {_TOO_NEAR} and {ended}" if entry.loss else ended

@@ -65,6 +65,7 @@ class Configured:
         self._unread: dict[str, None] = {}
         """The units to be read, in this order."""
         self._is_unanswered = False
+        self._is_count_news = True
         self.others = others
         """Units that have a monitor of their own."""
         self.is_outdated = False
@@ -131,6 +132,7 @@ class Configured:
         """Read some of the units that are due, or all; those whose settings are others than before."""
         if self._watch.has_reloaded(now_s) or self.is_outdated:
             self.is_outdated = False
+            self._is_count_news = True
             self._unread.update(dict.fromkeys(self._known))
         changed: dict[str, Change] = {}
         self.due_s = self._watch.due_s
@@ -155,6 +157,13 @@ class Configured:
         elif changed:
             self._values = {value: value for value in self._known.values() if value is not None}
         return changed
+
+    def new_count(self) -> int | None:
+        """How many units are configured: once after the start and each reload, when all are read."""
+        if self._unread or not self._known or not self._is_count_news:
+            return None
+        self._is_count_news = False
+        return sum(settings is not None for settings in self._known.values())
 
     def _read(self, name: str, before: TargetSettings | None) -> TargetSettings | None:
         unit = self._manager.unit(name)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from memmon_systemd.monitor.gauge import GONE_ERRNOS
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR
 from memmon_systemd.monitor.source import Context
 from memmon_systemd.monitor.target import NEVER, Target
+from memmon_systemd.units import oom_kills
 
-_EVENTS_BYTES: Final = 256
+_SHORTEST_PAUSE_S: Final = 0.1
 
 
 class MemoryEvents:
     """Has a target looked at when its memory.events changes (cgroup-v2.rst), once in an interval at most."""
 
-    __slots__ = ("_context", "_descriptor", "_is_deaf", "_on_event", "_target", "muted_until_s")
+    __slots__ = (
+        "_context",
+        "_descriptor",
+        "_is_deaf",
+        "_on_event",
+        "_pause_s",
+        "_target",
+        "muted_until_s",
+        "oom_kills",
+    )
 
     def __init__(
         self, target: Target, path: str, context: Context, on_event: Callable[[float], None]
@@ -30,6 +41,9 @@ class MemoryEvents:
         self._descriptor = NO_DESCRIPTOR
         self.muted_until_s = NEVER
         """When to listen again; never, if it is listened to now."""
+        self._pause_s = 0.0
+        self.oom_kills: int | None = None
+        """How many processes the OOM killer has killed, as last read; None: unknown."""
         try:
             self._descriptor = os.open(f"{path}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -38,28 +52,35 @@ class MemoryEvents:
     def wake(self, now_s: float) -> None:
         """Look now; then leave it alone for an interval.
 
-        A throttled unit raises 85 events in 0.1 s.
+        A throttled unit raises 85 events in 0.1 s. One that was asked is listened to sooner, at first: what
+        the OOM killer kills of it can only be read while its cgroup is there.
         """
         self._target.look_at(now_s)
         self._context.poller.unwatch(self._descriptor)
-        self.muted_until_s = now_s + self._target.settings.interval_s
+        self.muted_until_s = now_s + self._next_pause_s()
         self._on_event(now_s)
 
     def listen(self, now_s: float) -> None:
         """Wake at the next change; reading the file ends the last one (kernfs poll).
 
-        What it holds isn't needed, only that it can be read; if not, it is tried again an interval later.
+        If it can't be read, that is tried again an interval later.
         """
         self.muted_until_s = NEVER
         if self._descriptor == NO_DESCRIPTOR:
             return
         try:
-            os.pread(self._descriptor, _EVENTS_BYTES, 0)
+            self._read()
         except OSError as error:
             self.muted_until_s = now_s + self._target.settings.interval_s
             self._count_deaf(error)
             return
         self._context.poller.watch(self._descriptor, self, urgent=True)
+
+    def read_again(self) -> None:
+        """Take the count of this moment, where the cgroup is there; that it can't be read `listen` says."""
+        if self._descriptor != NO_DESCRIPTOR:
+            with suppress(OSError):
+                self._read()
 
     def close(self) -> None:
         """Stop listening, and give the descriptor back."""
@@ -68,6 +89,20 @@ class MemoryEvents:
             os.close(self._descriptor)
         self._descriptor = NO_DESCRIPTOR
         self.muted_until_s = NEVER
+
+    def _read(self) -> None:
+        count = oom_kills.read(self._descriptor)
+        if count is not None:
+            self.oom_kills = count
+
+    def _next_pause_s(self) -> float:
+        interval_s, episode = self._target.settings.interval_s, self._target.episode
+        if episode is None or episode.asked_s is None:
+            self._pause_s = 0.0
+            return interval_s
+        self.read_again()
+        self._pause_s = min(max(2 * self._pause_s, _SHORTEST_PAUSE_S), interval_s)
+        return self._pause_s
 
     def _count_deaf(self, error: OSError) -> None:
         """Count a reading that failed, and say the first; that the cgroup is gone a look finds."""

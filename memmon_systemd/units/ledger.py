@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from enum import Enum
 
 from memmon_systemd.monitor.budget import Budget
 from memmon_systemd.monitor.target import Allowance
+from memmon_systemd.output.record import Record
 from memmon_systemd.settings import UNIT_BUDGET, Action, TargetSettings
+
+
+class Loss(Enum):
+    """Whom of a unit the OOM killer has killed."""
+
+    MAIN = "main"
+    """Its main process, or all of it."""
+    OTHER = "other"
+    """One of its processes, at least."""
 
 
 class Entry:
@@ -19,7 +30,11 @@ class Entry:
         "invocation_id",
         "is_down",
         "is_reload",
+        "is_restored",
         "is_spent_said",
+        "kills_above_before",
+        "kills_before",
+        "loss",
         "result",
         "said_s",
     )
@@ -34,10 +49,18 @@ class Entry:
         """When the invocation ended."""
         self.is_down = False
         """Whether it was inactive or failed after that, and has no new cgroup: nobody starts it."""
+        self.is_restored = False
+        """Whether an earlier monitor made the request: then it may be back already."""
         self.is_reload = False
         """Whether a reload was asked for, which ends nothing."""
         self.result: str | None = None
         """systemd's Result of it, if that could be read in time."""
+        self.kills_before: int | None = None
+        """oom_kill of its cgroup at the request; None: unknown."""
+        self.kills_above_before: int | None = None
+        """That of the cgroup above it."""
+        self.loss: Loss | None = None
+        """Whom the OOM killer has killed since."""
         self.said_s: float | None = None
         """When it was said that it isn't back in time."""
         self.is_spent_said = False
@@ -46,7 +69,8 @@ class Entry:
     def settle(self) -> None:
         """It is back, or won't come back."""
         self.asked_s = self.ended_s = self.result = self.said_s = None
-        self.is_down = False
+        self.kills_before = self.kills_above_before = self.loss = None
+        self.is_down = self.is_restored = False
 
 
 class Ledger:
@@ -75,6 +99,23 @@ class Ledger:
         entry.asked_s = now_s
         entry.is_reload = settings.action is Action.RELOAD
         entry.invocation_id = invocation_id
+
+    def times_s(self, name: str) -> Sequence[float]:
+        """When the requests to a unit were made that count for its budget."""
+        entry = self._entries.get(name)
+        return () if entry is None else entry.budget.times_s
+
+    def restore(self, past: Record, settings: TargetSettings) -> None:
+        """Go on with what an earlier monitor has counted, unless this one has counted already."""
+        if past.name in self._entries or not past.budget_times_s:
+            return
+        entry = self._entries[past.name] = Entry(Budget(settings.budget or UNIT_BUDGET))
+        entry.budget.restore(past.budget_times_s)
+        if past.first_asked_s is not None:
+            entry.asked_s = past.first_asked_s
+            entry.invocation_id = past.invocation_id
+            entry.is_restored = True
+            entry.is_reload = settings.action is Action.RELOAD
 
     def adopt(self, name: str, settings: TargetSettings) -> None:
         """A unit has another budget from now on; what it was asked counts on."""

@@ -18,6 +18,7 @@ from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.events import MemoryEvents
 from memmon_systemd.units.gauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_schedule
 from memmon_systemd.units.ledger import Ledger
+from memmon_systemd.units.oom_kills import UNKNOWN_KILLS, OomKills
 from memmon_systemd.units.roll import Rolls
 from memmon_systemd.units.signaller import Signaller
 
@@ -66,6 +67,11 @@ class MeasuredUnit(Target):
         """Whether it has had a cgroup."""
 
     @property
+    def directory(self) -> str:
+        """The cgroup that is measured; empty: none."""
+        return "" if self.found is None else self.found.path
+
+    @property
     def files_pause_s(self) -> float:
         """When to try again to open its files: never, unless its cgroup is there and they couldn't be."""
         if self.found is not None or not self._tries:
@@ -76,6 +82,13 @@ class MeasuredUnit(Target):
     def muted_until_s(self) -> float:
         """When to listen to memory.events again."""
         return NEVER if self.events is None else self.events.muted_until_s
+
+    def oom_kills(self) -> OomKills:
+        """How many of its processes the OOM killer has killed."""
+        if self.events is None or self.found is None:
+            return UNKNOWN_KILLS
+        self.events.read_again()
+        return OomKills(self.events.oom_kills, self.found.path)
 
     def release(self, now_s: float) -> None:
         """Close what belongs to the cgroup: it isn't measured any more."""

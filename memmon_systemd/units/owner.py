@@ -23,7 +23,7 @@ _MOST_SAID: Final = 64
 class _Owner:
     """A unit, and its processes of the name."""
 
-    __slots__ = ("asked", "due_s", "home", "is_owner", "processes")
+    __slots__ = ("asked", "due_s", "failed", "home", "is_owner", "processes")
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -33,6 +33,8 @@ class _Owner:
         """When to ask again whether it is one."""
         self.asked = 0
         """How often the answer was no since its processes changed."""
+        self.failed = 0
+        """How often there was no answer since the last one."""
 
 
 class OwnerSource(NamedProcesses):
@@ -124,10 +126,14 @@ class OwnerSource(NamedProcesses):
         try:
             is_owner = self._ownership.owns(owner.home, owner.processes)
         except (BusError, OSError) as error:
-            owner.due_s = now_s + _OWNED_PAUSE_S
+            # While the bus fails it isn't called each time (`Bus`), so asking soon costs nothing.
+            pause_s = self._interval_s * 2 ** min(owner.failed, 10)
+            owner.due_s = now_s + min(pause_s, _OWNED_PAUSE_S)
+            owner.failed += 1
             self._say_unknown(owner, str(error))
             return
         self._said_unknown = False
+        owner.failed = 0
         if is_owner:
             owner.is_owner, owner.asked = True, 0
             owner.due_s = now_s + _OWNED_PAUSE_S

@@ -63,10 +63,9 @@ class Rolls:
         share, found = _share(target), 0
         other = self._targets.first
         while other is not None and found < enough:
-            waits = other.episode is not None and other.episode.hold is Hold.AT_MOST
             if (
-                waits
-                and other is not target
+                other is not target
+                and _waits(other)
                 and _share(other) > share
                 and self._group_of(other.name) == group
             ):
@@ -81,6 +80,15 @@ class Rolls:
                 return glob
         prefix, at, instance = name.partition("@")
         return f"{prefix}@*.{instance.rpartition('.')[2]}" if at else None
+
+
+def _waits(target: Target) -> bool:
+    """Whether a unit is in a queue, or will be at the look that it is due for: at the start, and no later."""
+    if target.episode is not None:
+        return target.episode.hold is Hold.AT_MOST
+    gauge = target.gauge
+    is_above = gauge is not None and gauge.usage_bytes > gauge.schedule.threshold_bytes
+    return is_above and not target.settings.for_s
 
 
 def _share(target: Target) -> float:

@@ -46,6 +46,7 @@ class SliceWatch:
         "_top",
         "descriptor",
         "has_all",
+        "on_other",
         "problem",
     )
 
@@ -59,6 +60,8 @@ class SliceWatch:
         self._is_said = False
         self.has_all = True
         """Whether inotify tells all that is asked for; else it is to be looked for, once in an interval."""
+        self.on_other: Callable[[], None] | None = None
+        """Told of an event of no unit: somebody else watches a directory by the same descriptor."""
         self.problem: str | None = None
         self.descriptor = NO_DESCRIPTOR
         self._open()
@@ -102,6 +105,8 @@ class SliceWatch:
         if self.descriptor != NO_DESCRIPTOR:
             for mask, name in inotify.events(self.descriptor):
                 unit = cgroup.unit_of(name)
+                if unit is None and name and self.on_other is not None:
+                    self.on_other()
                 matters = unit is not None and (unit.endswith(".slice") or is_wanted(unit))
                 units = units or matters or bool(mask & IN_Q_OVERFLOW)
                 limits = limits or bool(mask & (IN_MODIFY | IN_Q_OVERFLOW))

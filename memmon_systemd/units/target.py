@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found
 from memmon_systemd.linux.wrapper import has_old_memory, is_wrapper
+from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence
-from memmon_systemd.settings import Action, KillWhom, TargetSettings
+from memmon_systemd.settings import UNIT_BUDGET, Action, KillWhom, Rate, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.unit import UNKNOWN, Unit, UnitState
@@ -60,6 +61,20 @@ class UnitTarget(MeasuredUnit):
         """It on the bus: made when it is asked for, which is 160 bytes less to keep."""
         return self._context.manager.unit(self.name)
 
+    @property
+    def invocation_id(self) -> bytes:
+        """By systemd's last answer."""
+        return self._known.invocation_id
+
+    @property
+    def budget(self) -> Rate:
+        """How many requests it may get."""
+        return self.settings.budget or UNIT_BUDGET
+
+    def budget_times(self) -> Sequence[float]:
+        """When those were made that count for its budget."""
+        return self._context.ledger.times_s(self.name)
+
     def try_begin(self, found: Found, now_s: float) -> bool:
         """Measure the invocation whose cgroup was found; False without its files yet: try again later.
 
@@ -72,6 +87,7 @@ class UnitTarget(MeasuredUnit):
         self._ask_systemd()
         gauge.look_closer()
         self.begin(gauge, now_s)
+        self._go_on()
         self._listen(found, gauge, now_s)
         self._context.aftermath.began(self.name)
         self._context.shared.report.began(self)
@@ -103,7 +119,7 @@ class UnitTarget(MeasuredUnit):
             activity = Activity.FROZEN
         if activity is Activity.CHANGED or activity is Activity.DOWN:
             # Processes that were left keep the cgroup: nothing else says that the invocation has ended.
-            self._context.aftermath.ended(self.name, now_s)
+            self._context.aftermath.ended(self.name, now_s, self.oom_kills())
             self._on_event(now_s)
         leaves_memory = activity is Activity.RUNNING and self._leaves_memory(state)
         return Presence(activity, _age_s(state, now_s), leaves_memory)
@@ -158,13 +174,33 @@ class UnitTarget(MeasuredUnit):
     def note_request(self, now_s: float) -> None:
         """Count it, and follow what becomes of it."""
         self._context.ledger.note(self.name, self._known.invocation_id, self.settings, now_s)
+        self._context.aftermath.asked(self.name, self.oom_kills())
 
     def lost(self, now_s: float) -> None:
         """The cgroup is gone: close what belongs to it, and wait for the next."""
+        kills = self.oom_kills()
         self.release(now_s)
-        self._context.aftermath.ended(self.name, now_s)
+        self._context.aftermath.ended(self.name, now_s, kills)
         self._context.shared.report.waiting(self.name, self.name, "it stopped")
         self._on_gone(self, now_s)
+
+    def _go_on(self) -> None:
+        """Go on with what is known of it by an earlier monitor, or before it was forgotten."""
+        past = self._context.shared.keeper.past(self.name)
+        if past is None:
+            return
+        if self.last_request_s is None:
+            self.requests, self.failed_requests = past.requests, past.failed_requests
+            self.last_request_s = past.last_request_s
+        self._context.ledger.restore(past, self.settings)
+        if not self.invocation_id or past.invocation_id != self.invocation_id:
+            return
+        if past.begun_s is not None:
+            self.begun_s, self.begun_bytes = past.begun_s, past.begun_bytes
+        if past.first_asked_s is not None and past.asked_s is not None:
+            self.episode = Episode.resumed(
+                past.first_asked_s, past.asked_s, past.asked_in_invocation, is_escalated=past.is_escalated
+            )
 
     def _ask_systemd(self) -> None:
         """Which invocation it is, and by which signal it is asked where systemd doesn't answer later."""

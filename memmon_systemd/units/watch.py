@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,7 @@ from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.settings import TargetSettings
+from memmon_systemd.units import oom_kills
 from memmon_systemd.units.choice import Choice
 from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.members import Members
@@ -69,7 +71,9 @@ class UnitWatch(Members):
         if self._choice.configured is not None:
             self._choice.configured.rehearse()
         own_group = cgroup.control_group_of("self") or ""
-        self._context.signaller.rehearse(self._context.hierarchy.directory(own_group))
+        directory = self._context.hierarchy.directory(own_group)
+        self._context.signaller.rehearse(directory)
+        oom_kills.read_below(os.fspath(directory))
 
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""
@@ -130,6 +134,10 @@ class UnitWatch(Members):
         if configured is None:
             return
         changes = configured.changes(now_s, self._interval_s, all_at_once=not self._has_looked)
+        if (count := configured.new_count()) is not None:
+            shared = self._context.shared
+            if (problem := shared.keeper.expect(count)) is not None:
+                shared.report.warn.state_too_small(problem)
         for name, change in changes.items():
             target = self._targets.get(name)
             if target is None:

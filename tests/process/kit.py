@@ -24,6 +24,7 @@ MONITOR: Final = (sys.executable, "-m", "memmon_systemd")
 MINE: Final = f"m{os.getpid():06x}"
 # Root without the right to signal another user's processes.
 WITHOUT_CAP_KILL: Final = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill", "--")
+IN_MEMORY: Final = Path("/dev/shm")
 STOP_DEADLINE_S: Final = 10.0
 LONGEST_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its end
 
@@ -97,6 +98,10 @@ class MonitorProcess:
             namespace: where it runs; its PID here is another one than there.
         """
         self.notify = NotifySocket(directory)
+        # In memory, as the service manager's: a page that is written back to a disk faults when it is next
+        # written to.
+        self._runtime = tempfile.TemporaryDirectory(prefix="memory-monitor-", dir=IN_MEMORY)
+        self.runtime = Path(self._runtime.name)
         with tempfile.NamedTemporaryFile(
             mode="ab", dir=directory, prefix="monitor-", suffix=".log", delete=False
         ) as file:
@@ -110,6 +115,7 @@ class MonitorProcess:
                         env={
                             **os.environ,
                             "NOTIFY_SOCKET": os.fspath(self.notify.path),
+                            "RUNTIME_DIRECTORY": os.fspath(self.runtime),
                             **(environment or {}),
                         },
                         stdin=subprocess.DEVNULL,
@@ -118,6 +124,7 @@ class MonitorProcess:
                     )
             except OSError:
                 self.notify.close()
+                self._runtime.cleanup()
                 raise
 
     def __enter__(self) -> Self:
@@ -206,6 +213,7 @@ class MonitorProcess:
             self.process.kill()
             self.process.wait()
             self.notify.close()
+            self._runtime.cleanup()
 
     def _wait_for(self, condition: Callable[[], T | None], deadline_s: float, what: str) -> T:
         return eventually_or_ended(condition, deadline_s, what, lambda: self.running, self.log)

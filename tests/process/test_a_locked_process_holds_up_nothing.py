@@ -1,6 +1,7 @@
 """A process that keeps its memory map locked is unreadable by itself: the monitor and all others go on."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -143,3 +144,47 @@ def test_what_comes_too_late_is_the_answer_to_the_next_question_for_it(
 
     assert eventually(answer, SOON_S, "an answer").startswith(f"{MINE}-tardy\0".encode())
     assert reader.read(stuck.pid, path, 5) == f"{MINE}-tardy"[:5].encode()
+
+
+def test_whoever_has_many_uids_occupies_one_thread_with_all_of_them(
+    start_stuck: Callable[..., Stuck], start_leaker: Callable[..., Leaker], another_uid: int
+) -> None:
+    reader = slow_read.SlowReader()
+    healthy = start_leaker(f"{MINE}-healthy")
+    uids = (another_uid, 100_000, 100_001, 100_002)  # Each in a user namespace of its own.
+    stuck = [start_stuck(f"{MINE}-uid-{uid}", uid=uid) for uid in uids]
+    for process in stuck:
+        with pytest.raises(TimeoutError):
+            reader.read(process.pid, f"/proc/{process.pid}/cmdline", 4096)
+
+    def is_read() -> bool:
+        with suppress(TimeoutError):
+            return bool(reader.read(healthy.pid, f"/proc/{healthy.pid}/cmdline", 4096))
+        return False
+
+    eventually(is_read, SOON_S, "the one that isn't locked")
+
+
+@pytest.mark.parametrize(
+    ("command", "has_own_allowance"),
+    [
+        (("setpriv", "--reuid=65534", "--clear-groups"), True),
+        (("setpriv", "--reuid=65534", "--clear-groups", "unshare", "--user"), False),
+        # As a set-user-ID program of a subordinate user leaves it, in the first namespace.
+        (("setpriv", "--reuid=100000", "--clear-groups"), False),
+    ],
+)
+def test_a_uid_has_an_allowance_of_its_own_where_no_user_can_have_many_of_its_kind(
+    command: tuple[str, ...], has_own_allowance: bool, another_uid: int
+) -> None:
+    del another_uid  # It takes root.
+    with subprocess.Popen((*command, "sh", "-c", "echo up; read end"), stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        assert (slow_read.user_of(process.pid) != slow_read.STRANGER) is has_own_allowance
+        process.communicate()
+    assert slow_read.user_of(os.getpid()) == os.getuid()
+
+
+def test_a_user_with_all_of_its_uids_leaves_a_thread_for_others() -> None:
+    assert slow_read.MOST_FOR_ONE_USER + slow_read.MOST_FOR_STRANGERS < slow_read.THREADS

@@ -1,10 +1,12 @@
 """Processes between fork and exec, without their first thread, with many groups, in another namespace."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,9 +61,26 @@ for _ in range(int(sys.argv[2])):
         children.append((child, before_s))
     for child, forked_s in children:
         is_signalled = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        # One that hasn't executed anything after a second is taken for a worker: on a machine that is busy.
+        # One that sleeps for more than a second is taken for a worker: on a machine that is busy.
         ended += is_signalled and time.monotonic() - forked_s < 1
 print("ended by a signal:", ended, flush=True)
+"""
+)
+# Forks one child that is stopped for a while before it executes another program, and says how it ended.
+FORKS_ONE_THAT_IS_STOPPED = (
+    NAMED
+    + """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+child = os.fork()
+if child == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.execv("/bin/true", ["true"])
+os.waitpid(child, os.WUNTRACED)
+print("stopped", child, flush=True)
+signal.sigwait({signal.SIGUSR1})
+os.kill(child, signal.SIGCONT)
+print("ended by a signal:", os.WIFSIGNALED(os.waitpid(child, 0)[1]), flush=True)
 """
 )
 # Forks one child that executes nothing and stays.
@@ -144,6 +163,51 @@ def test_who_is_about_to_execute_another_program_isnt_signalled_for_the_memory_o
     parent = start_python(FORKS, f"{MINE}-forks", "20")
     assert first_line(parent) == "ended by a signal: 0"
     assert [line for line in monitor.lines if "sent SIGTERM" in line and f"[{parent.pid}]" in line]
+
+
+def test_a_child_that_is_stopped_before_it_executes_a_program_isnt_signalled(
+    start_python: Callable[..., subprocess.Popen[str]], start_monitor: Callable[..., MonitorProcess]
+) -> None:
+    monitor = start_monitor("-m", "20", "-i", "0.1", f"{MINE}-halt")
+    monitor.wait_ready()
+    parent = start_python(FORKS_ONE_THAT_IS_STOPPED, f"{MINE}-halted")
+    child = int(first_line(parent).split()[1])
+    eventually(lambda: proc.read_stat(child).age_s > 2, SOON_S, "older than any child is excused for")
+    looks = len(monitor.lines)
+    eventually(
+        lambda: len([line for line in monitor.lines[looks:] if f"[{parent.pid}]" in line]) >= 2,
+        SOON_S,
+        "two more signals to its parent",
+    )
+    assert not [line for line in monitor.lines if f"[{child}]: signalled" in line]
+    parent.send_signal(signal.SIGUSR1)
+    assert first_line(parent) == "ended by a signal: False"
+
+
+@pytest.mark.parametrize(
+    ("state", "cpu_ticks", "age_s", "is_excused"),
+    [
+        (b"S", 0, 0.5, True),
+        (b"S", 0, 1.5, False),
+        (b"D", 0, 1.5, True),
+        (b"T", 0, 29.0, True),
+        (b"R", 0, 31.0, False),
+        (b"R", 50, 1.5, False),
+    ],
+)
+def test_how_long_a_forked_child_is_excused(
+    state: bytes, cpu_ticks: int, age_s: float, is_excused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = LinuxProcess(os.getpid())
+    start_ticks = process.start
+    now_s = start_ticks / os.sysconf("SC_CLK_TCK") + age_s
+    monkeypatch.setattr("time.clock_gettime", lambda _: now_s)
+    stat = replace(
+        proc.read_stat(os.getpid()), state=state, cpu_ticks=cpu_ticks, forked=True, start_ticks=start_ticks
+    )
+    monkeypatch.setattr(proc, "read_stat", lambda _: stat)
+    assert process.may_execute() is is_excused
+    process.close()
 
 
 def test_a_worker_that_was_forked_for_good_is_signalled(

@@ -92,6 +92,7 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
         lambda r: r.held(process(), Hold.STOPPING, UNBOUNDED),
         lambda r: r.held(process(), Hold.MIN_AGE, UNBOUNDED),
         lambda r: r.held(process(), Hold.AT_MOST, UNBOUNDED),
+        lambda r: r.held(process(), Hold.PAUSED, UNBOUNDED),
     ],
     Event.BUDGET_SPENT: [lambda r: r.held(process(), Hold.BUDGET, UNBOUNDED)],
     Event.CAME_BACK: [lambda r: r.came_back("app.service", "ended", 3.2, 4.0)],
@@ -148,6 +149,13 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.UNIT_SETTINGS_WRONG: [lambda r: r.warn.unit_settings("app.service", "/x:3: 'q'", is_kept=True)],
     Event.UNIT_FILES_UNKNOWN: [lambda r: r.warn.unit_files_unknown("no answer within 1 s")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
+    Event.PAUSED: [lambda r: r.paused("worker@*.service", None, "until 14:05")],
+    Event.RESUMED: [
+        lambda r: r.resumed("worker@*.service", None, "the pause has ended"),
+        lambda r: r.resumed_above(process(), "resumed"),
+    ],
+    Event.STATE_UNWRITTEN: [lambda r: r.warn.state_unwritten("/run/memory-monitor: Permission denied")],
+    Event.PAUSE_UNREADABLE: [lambda r: r.warn.pause_unreadable("/run/memory-monitor/x.pause", "EIO")],
     Event.NEAR_UNIT: [
         lambda r: r.warn.near_unit("myap", {"myapp"}, "; no unit myap.service; did you mean myapp.service?")
     ],

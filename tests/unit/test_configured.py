@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from memmon_systemd.errors import StartError
+from memmon_systemd.monitor.keeper import NothingKept
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.only_one import take_place
@@ -106,6 +107,37 @@ def test_a_reload_keeps_what_a_unit_was_asked(start: Start) -> None:
     assert tree.units.names() == ["app.service"]
     allowance = tree.target("app.service").allowance(tree.clock.now_s)
     assert (allowance.made, allowance.count) == (1, 2)
+
+
+class Small(NothingKept):
+    """Room for two units."""
+
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+
+    def expect(self, targets: int) -> str | None:
+        self.expected.append(targets)
+        return None if targets <= 2 else f"there is room for 2 of {targets} units"
+
+
+def test_room_is_made_for_all_that_are_configured_at_the_start_and_at_a_reload_only(start: Start) -> None:
+    kept = Small()
+    tree = start("--configured", keeper=kept)
+    for name in ("app.service", "big.service"):
+        configure(tree, name, "Threshold=300M")
+        tree.make(name, 50)
+    tree.make("other.service", 50)
+    tree.advance(5)
+    assert kept.expected == [2]
+    configure(tree, "new.service", "Threshold=300M")
+    tree.make("new.service", 50)
+    tree.advance(60)
+    assert kept.expected == [2]
+    tree.reload_systemd()
+    tree.advance(5)
+    assert kept.expected == [2, 3]
+    (line,) = tree.log.having("state file")
+    assert line.endswith("there is room for 2 of 3 units: memmonctl doesn't show the others")
 
 
 def test_another_metric_is_measured_after_a_reload(start: Start) -> None:

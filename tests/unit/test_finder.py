@@ -155,3 +155,24 @@ def test_many_new_processes_at_once_are_found_by_one_scan(
     child = start_leaker(NAME)
     monkeypatch.setattr("memmon_systemd.processes.finder._MANY_NEW", 0)
     assert finder.find(2.0) == [child.pid]
+
+
+def test_a_list_that_breaks_off_is_begun_again_at_the_next_look(
+    finder: Finder, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder.find(0.0)
+    finder.find(1.0)
+    old = start_leaker("another")
+    finder.find(2.0)
+    old.rename(NAME)
+    now_s = 2.0 + FULL_SCAN_S
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError(24, "Too many open files", "/proc")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(proc, "pids", broken)
+        with pytest.raises(OSError, match="/proc"):
+            finder.find(now_s)
+    assert finder.find(now_s + 1.0) == [old.pid]

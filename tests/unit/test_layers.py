@@ -15,16 +15,17 @@ LAYERS = (
     ("argument_rules",),
     ("argv",),
     ("monitor",),
-    ("processes",),
+    ("pause_watch", "processes"),
     ("units",),
     ("names", "resident"),
     ("machine",),
     ("own_settings",),
-    ("sources",),
+    ("keeping", "sources"),
     ("arguments",),
     ("check",),
     ("app",),
     ("cli",),
+    ("ctl",),
     ("__main__",),
 )
 """From the lowest up; a part imports itself and what is below its line."""
@@ -89,7 +90,16 @@ def test_only_the_command_opens_the_check() -> None:
         for module in modules()
         if part_of(module) != "check" and any(part_of(name) == "check" for name in imports_of(module))
     }
-    assert openers == {"app"}
+    assert openers == {"app", "ctl.check"}
+
+
+def test_nothing_that_runs_the_monitor_opens_memmonctl() -> None:
+    openers = {
+        module
+        for module in modules()
+        if part_of(module) != "ctl" and any(part_of(name) == "ctl" for name in imports_of(module))
+    }
+    assert not openers
 
 
 def test_no_two_modules_need_each_other() -> None:

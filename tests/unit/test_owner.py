@@ -201,6 +201,16 @@ def test_while_systemd_doesnt_answer_it_is_said_once_and_then_asked_again(tree: 
     assert [target.name for target in tree.targets] == ["app.service"]
 
 
+@pytest.mark.usefixtures("app")
+def test_a_moment_in_which_systemd_doesnt_answer_delays_a_target_by_little(tree: Tree) -> None:
+    tree.make("app.service", 50)
+    tree.manager.failure = BusError(110, "no answer within 1 s")
+    tree.advance(2)
+    tree.manager.failure = None
+    tree.advance(5)
+    assert [target.name for target in tree.targets] == ["app.service"]
+
+
 def test_the_units_control_group_is_told_from_what_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     top = "/user.slice/user-1000.slice/user@1000.service"
     tree = Ownership(None, None, top)  # type: ignore[arg-type]  # systemd isn't asked

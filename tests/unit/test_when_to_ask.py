@@ -392,11 +392,13 @@ def test_rules_that_make_no_sense_are_refused_in_one_line(arguments: str, words:
 def test_where_shares_make_the_hard_threshold_the_lower_one_it_is_both_and_said_once(start: Start) -> None:
     tree = start("-m 100 --hard 50% app.service")
     app = tree.make("app.service", 10)
-    (app / "memory.max").write_text(f"{100 * MIB}\n")
     tree.advance(4)
+    assert tree.log.having("--hard isn't above -m") == []
+    (app / "memory.max").write_text(f"{100 * MIB}\n")
     tree.target("app.service").follow_limit(tree.clock.now_s)
-    start_again(tree, app, 10)
     (warning,) = tree.log.having("--hard isn't above -m")
+    start_again(tree, app, 10)
+    assert tree.log.having("--hard isn't above -m") == [warning]
     assert "50 MiB" in warning
 
 

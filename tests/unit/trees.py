@@ -24,6 +24,7 @@ from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.linux.libc import Libc
 from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor import log as logs
+from memmon_systemd.monitor.keeper import Keeper, NothingKept
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR, Clock, Poller, Wakeable
 from memmon_systemd.monitor.report import Report
@@ -147,6 +148,8 @@ class StandInManager(Manager):
         self.usual = UnitState(b"first", NO_PROCESS, True, "active", "running")
         self.states: dict[str, UnitState] = {}
         self.results: dict[str, str] = {}
+        self.killed: set[str] = set()
+        """Services whose main process ended by SIGKILL."""
         self.oneshots: set[str] = set()
         self.kill_modes: set[str] = set()
         """Units with KillMode=process."""
@@ -221,6 +224,9 @@ class StandInManager(Manager):
 
     def result(self, unit: Unit) -> str | None:
         return self.results.get(unit.name, "success")
+
+    def was_main_killed(self, service: Unit) -> bool:
+        return service.name in self.killed
 
     def is_oneshot(self, unit: Unit) -> bool:
         return unit.name in self.oneshots
@@ -338,6 +344,7 @@ class Tree:
         notifier: Notifier | None = None,
         untouchable_pids: Collection[int] = (),
         names: Sequence[str] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """A monitor of the units in `names`, without these of those that the arguments name."""
         self.settings = parse(arguments.split())
@@ -348,7 +355,7 @@ class Tree:
         self.poller = SteppingPoller(self.clock)
         self.notifier = notifier or Notifier(None, None, None)
         log = log_of(self.settings, self.log)
-        self.context = Context(TargetList(), self.poller, Report(log))
+        self.context = Context(TargetList(), self.poller, Report(log), keeper or NothingKept())
         self.watch = SliceWatch(Libc(), top, top)
         signaller = Signaller(self.manager, by_proc())
         self.hierarchy = Hierarchy(top, memory)

@@ -54,15 +54,19 @@ def test_it_brings_the_command_the_units_the_pages_and_the_completions() -> None
     files = set(run("dpkg-query", "--listfiles", "memory-monitor").splitlines())
     assert files >= {
         "/usr/bin/memory-monitor",
+        "/usr/bin/memmonctl",
         "/etc/memory-monitor",
         "/usr/lib/systemd/system/memory-monitor@.service",
         "/usr/lib/systemd/user/memory-monitor@.service",
         "/usr/lib/systemd/catalog/memory-monitor.catalog",
         "/usr/share/man/man1/memory-monitor.1.gz",
+        "/usr/share/man/man1/memmonctl.1.gz",
         "/usr/share/man/man5/memory-monitor.unit.5.gz",
         "/usr/share/man/man8/memory-monitor@.service.8.gz",
         COMPLETION,
         "/usr/share/zsh/vendor-completions/_memory-monitor",
+        "/usr/share/bash-completion/completions/memmonctl",
+        "/usr/share/zsh/vendor-completions/_memmonctl",
         "/usr/share/doc/memory-monitor/copyright",
         "/usr/share/doc/memory-monitor/changelog.gz",
         "/usr/share/doc/memory-monitor/check.md.gz",
@@ -106,7 +110,9 @@ def test_systemd_finds_no_fault_with_its_units_and_the_pages_that_they_name(veri
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("page", ["memory-monitor.1", "memory-monitor.unit.5", "memory-monitor@.service.8"])
+@pytest.mark.parametrize(
+    "page", ["memory-monitor.1", "memmonctl.1", "memory-monitor.unit.5", "memory-monitor@.service.8"]
+)
 def test_its_manual_pages_render_without_a_warning(page: str) -> None:
     name, _, number = page.rpartition(".")
     rendering = ("man", "--warnings", "--encoding=UTF-8", number, name)

@@ -129,6 +129,8 @@ def test_one_that_ignores_the_signal_is_restarted_by_systemd() -> None:
         monitor.wait_for("deaf.service: signalled: .* sent SIGTERM to the main process")
         monitor.wait_for("deaf.service: signalled: .* asked systemd to restart it")
         eventually(lambda: property_of("deaf.service", "MainPID") not in (pid, "0"), "it was restarted")
+        killed = r"was killed by systemd \(TimeoutStopSec=\) after .* and active again after"
+        monitor.wait_for(f"deaf.service: {killed}")
     run("systemctl", "kill", "--signal=KILL", "deaf.service")
     run("systemctl", "stop", "deaf.service")
 
@@ -196,3 +198,42 @@ def test_one_that_the_kernel_kills_after_the_request_says_that_the_threshold_was
         monitor.wait_for("squeezed.service: signalled: ")
         run("sh", "-c", f"echo grow 60 > {service.directory}/orders")
         monitor.wait_for("squeezed.service: was OOM-killed .* and active again after")
+
+
+def oom_kills_of(service: Service) -> int:
+    """How many of its processes the OOM killer has killed."""
+    lines = (service.cgroup / "memory.events").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+NOT_STOPPED_BY_OOM = ("MemoryMax=60M", "MemorySwapMax=0", "OOMPolicy=continue")
+TOO_NEAR = r"\(the threshold is too near to the limit\)"
+
+
+def test_a_child_that_the_kernel_kills_after_the_request_is_said_too() -> None:
+    with (
+        Service("bereft.service", "child", restart=True, properties=NOT_STOPPED_BY_OOM) as service,
+        Monitor("-m", "30", *NOT_YET, "-s", "USR1", "--repeat", "infinity", "bereft.service") as monitor,
+    ):
+        service.tell("grow 35", "child")
+        service.wait_for("SIGUSR1")
+        monitor.wait_for("bereft.service: signalled: ")
+        run("sh", "-c", f"echo grow 60 > {service.directory}/child")
+        eventually(lambda: oom_kills_of(service) == 1, "the child is killed")
+        assert property_of("bereft.service", "ActiveState") == "active"
+        run("systemctl", "kill", "--signal=TERM", "--kill-whom=main", "bereft.service")
+        lost = f"lost a process to the OOM killer {TOO_NEAR} and ended after .* and active again"
+        monitor.wait_for(f"bereft.service: {lost}")
+
+
+def test_a_main_process_that_the_kernel_kills_is_said_where_systemd_only_knows_the_signal() -> None:
+    with (
+        Service("slain.service", restart=True, properties=(*NOT_STOPPED_BY_OOM, "RestartSec=5")) as service,
+        Monitor("-m", "30", *NOT_YET, "-s", "USR1", "--repeat", "infinity", "slain.service") as monitor,
+    ):
+        service.tell("grow 35")
+        service.wait_for("SIGUSR1")
+        monitor.wait_for("slain.service: signalled: ")
+        run("sh", "-c", f"echo grow 60 > {service.directory}/orders")
+        eventually(lambda: property_of("slain.service", "Result") == "signal", "it is killed")
+        monitor.wait_for(rf"slain.service: was OOM-killed {TOO_NEAR} after .* and active again after")
