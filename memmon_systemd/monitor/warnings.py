@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from memmon_systemd.formatting import format_seconds
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Log
 
@@ -53,6 +54,11 @@ class Warnings:
     def no_inotify(self, problem: str) -> None:
         """Units that come and go are found by listing the slices."""
         self._warn(Event.NO_INOTIFY, f"{problem}; until then new units and limits may be noticed late")
+
+    def reloads_unseen(self, problem: str, pause_s: float) -> None:
+        """A daemon-reload isn't noticed."""
+        instead = f"unit files are read every {format_seconds(pause_s)} instead"
+        self._warn(Event.NO_INOTIFY, f"{problem}: {instead}")
 
     def systemd_unavailable(self, why: str) -> None:
         """Signals would go directly."""

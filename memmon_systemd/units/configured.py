@@ -16,7 +16,7 @@ from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.units.differences import by_key, differences
 from memmon_systemd.units.other_monitors import OtherMonitors, is_monitor
-from memmon_systemd.units.reload_watch import ReloadWatch
+from memmon_systemd.units.reload_watch import BLIND_PAUSE_S, ReloadWatch
 from memmon_systemd.units.unit_file import read_section
 from memmon_systemd.units.unit_settings import unit_settings
 
@@ -55,6 +55,8 @@ class Configured:
         self._defaults = defaults
         self._warn = warn
         self._watch = watch
+        if watch.problem is not None:
+            warn.reloads_unseen(watch.problem, BLIND_PAUSE_S)
         self._present: Mapping[str, int] = {}
         """The units that have a cgroup, and the inode of that: a restart is another one."""
         self._known: dict[str, TargetSettings | None] = {}
