@@ -118,7 +118,7 @@ def check_each(
 
 def _asked(settings: Settings, machine: Machine) -> Iterator[Asked]:
     """The settings of the command line; or, for each name, those of its monitor, and where they are from."""
-    if not settings.is_configured:
+    if not settings.by_monitors_settings:
         yield Asked(settings)
         return
     for name in dict.fromkeys(settings.names):

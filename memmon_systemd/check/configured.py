@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from memmon_systemd.check.conf_file import Problem
+from memmon_systemd.conf_file import Problem
 
 ABSENT: Final = "not-found"
 """In place of the ActiveState of a monitor: there is no such unit."""

@@ -25,7 +25,7 @@ def as_json(settings: Settings, machine: Machine, resolved: Sequence[Resolved], 
         "form": FORM,
         "version": __version__,
         "status": status,
-        "settings": None if settings.is_configured else _settings(settings),
+        "settings": None if settings.by_monitors_settings else _settings(settings),
         "machine": {
             "cgroups": machine.cgroups.value,
             "physical_bytes": machine.physical_bytes,

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd import arguments
-from memmon_systemd.check.conf_file import Problem, expand, read_conf, variables_of
+from memmon_systemd.argv import arguments_of
 from memmon_systemd.check.config_command import check_settings
 from memmon_systemd.check.configured import Configured, FileProblem
-from memmon_systemd.check.read_monitors import arguments_of
+from memmon_systemd.conf_file import Problem, expand, read_conf, variables_of
 from memmon_systemd.errors import UsageError
 from memmon_systemd.names import load
 from memmon_systemd.settings import Settings
+from memmon_systemd.systemd.command import Command as StartCommand
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.properties import LOADED, Properties
+from memmon_systemd.systemd.properties import LOADED
 
 _NOT_OF_TARGET: Final = ("--until-stopped", "--user", "--configured")
 
@@ -59,11 +60,12 @@ def command_of(manager: Manager, unit: str) -> Command | None:
     if load_state != LOADED:
         return None
     properties = manager.properties(manager.unit(unit))
-    commands: Sequence[Sequence[object]] = properties[b"ExecStart"]
-    words = [os.fsdecode(word) for word in commands[0][1]] if commands else []  # type: ignore[attr-defined]  # as D-Bus has it
-    environment = _environment(properties, variables_of(words))
+    written = StartCommand.of(
+        properties[b"ExecStart"], properties[b"Environment"], properties[b"EnvironmentFiles"]
+    )
+    environment = _environment(written, variables_of(written.words))
     try:
-        options = arguments_of(expand(words, environment.values))
+        options = arguments_of(expand(written.words, environment.values))
         if options is None:
             raise UsageError("its ExecStart= doesn't run memory-monitor: give -m")
         settings = arguments.parse(options)
@@ -83,13 +85,12 @@ def command_of(manager: Manager, unit: str) -> Command | None:
     )
 
 
-def _environment(properties: Properties, known: Sequence[str]) -> _Environment:
+def _environment(command: StartCommand, known: Sequence[str]) -> _Environment:
     """Environment= and then EnvironmentFile=, which is stronger; OSError of a file that must be there."""
-    values = dict(os.fsdecode(line).split("=", 1) for line in properties[b"Environment"])
+    values = dict(command.environment)
     files: list[str] = []
     problems: list[FileProblem] = []
-    for path, is_optional in properties[b"EnvironmentFiles"]:
-        written = os.fsdecode(path)
+    for written, is_optional in command.files:
         # systemd expands it by glob(3), which takes each backslash away (252 and 257).
         read = written.replace("\\", "")
         try:

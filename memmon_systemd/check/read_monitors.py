@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from typing import Final
 
 from memmon_systemd import arguments
+from memmon_systemd.argv import arguments_of
 from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
 from memmon_systemd.check.read_section import section_of
 from memmon_systemd.check.unit_properties import read_unit
@@ -186,12 +187,3 @@ def settings_of(words: Sequence[str]) -> Settings | None:
         return None if options is None else arguments.parse(options)
     except (UsageError, arguments.TextWanted):
         return None
-
-
-def arguments_of(words: Sequence[str]) -> Sequence[str] | None:
-    """The arguments in a command line of memory-monitor; None where it is another program's."""
-    for place, word in enumerate(words[:4]):
-        is_module = words[max(place - 1, 0) : place + 1] == ["-m", "memmon_systemd"]
-        if word.rpartition("/")[2] == _COMMAND.decode() or is_module:
-            return words[place + 1 :]
-    return None

@@ -36,7 +36,7 @@ def run(call: Call, names: Sequence[str]) -> int:
     asked = [
         one for state, units in _units_of(states, names) for one in _asked(call, state, units, machine_for)
     ]
-    form = Settings((), UNSET, check=True, json=call.is_json, is_configured=True)
+    form = Settings((), UNSET, check=True, json=call.is_json, by_monitors_settings=True)
     return checks.check_each(form, asked, machine_for, report)
 
 

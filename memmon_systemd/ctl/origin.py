@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from memmon_systemd.argv import arguments_of
 from memmon_systemd.check.read_configured import configured
-from memmon_systemd.check.read_monitors import arguments_of
 from memmon_systemd.ctl.call import Call
 from memmon_systemd.ctl.state import MonitorState
 from memmon_systemd.ctl.unit_files import settings_in_files

@@ -181,6 +181,14 @@ class Report:
         sentence = f"{target.name}: settings changed: {', '.join(changes)}"
         self.log.write(Event.SETTINGS_CHANGED, sentence, target.unit, target.state)
 
+    def own_settings_read(self, names: Sequence[str], changes: Sequence[str]) -> None:
+        """The settings of all targets were read again; some are others now, or none."""
+        what = (
+            f"settings changed: {', '.join(changes)}" if changes else "settings read again: none has changed"
+        )
+        unit = names[0] if len(names) == 1 else None
+        self.log.write(Event.SETTINGS_CHANGED, f"{', '.join(names)}: {what}", unit)
+
     def left_to(self, unit: str, monitor: str) -> None:
         """A unit has a monitor of its own."""
         self.log.write(Event.LEFT_TO_ANOTHER, f"{unit}: left to {monitor}, which monitors it", unit)

@@ -115,8 +115,14 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
         lambda r: r.warn.no_memory_controller("app.service", "cgroup v1", None),
         lambda r: r.warn.no_memory_controller("app.service", "cgroup v1", "anon"),
     ],
-    Event.NO_INOTIFY: [lambda r: r.warn.no_inotify("inotify: EMFILE")],
-    Event.SYSTEMD_UNAVAILABLE: [lambda r: r.warn.systemd_unavailable("no answer within 1 s")],
+    Event.NO_INOTIFY: [
+        lambda r: r.warn.no_inotify("inotify: EMFILE"),
+        lambda r: r.warn.reloads_unseen("inotify on /run/systemd: EMFILE", 60.0),
+    ],
+    Event.SYSTEMD_UNAVAILABLE: [
+        lambda r: r.warn.systemd_unavailable("no answer within 1 s"),
+        lambda r: r.warn.systemd_busy(OSError("no answer within 1 s"), 10),
+    ],
     Event.STOP_UNKNOWN: [lambda r: r.warn.stop_unknown("app.service", "no answer within 1 s")],
     Event.INVOCATION_UNKNOWN: [lambda r: r.warn.invocation_unknown("app.service", "no answer within 1 s")],
     Event.STAYS_DOWN: [lambda r: r.warn.stays_down("app.service", "Restart=no", "Restart=always")],

@@ -9,7 +9,6 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.command import judge
-from memmon_systemd.check.conf_file import Problem
 from memmon_systemd.check.configured import ABSENT, Configured, FileProblem, Mistake, Rival
 from memmon_systemd.check.facts import (
     SWAP,
@@ -26,6 +25,7 @@ from memmon_systemd.check.facts import (
 from memmon_systemd.check.findings import Finding, Id, Level
 from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
+from memmon_systemd.conf_file import Problem
 from memmon_systemd.settings import KillWhom, Metric
 from memmon_systemd.systemd.manager import POLKIT_HINT
 from memmon_systemd.systemd.restart_rules import Disposition, ExitSet, RestartRules

@@ -14,7 +14,7 @@ from kit import WORK, Leaky, Monitor, eventually, properties_of, property_of, ru
 from shipped import Monitored, Shipped, leave_no_configuration, start, stop
 from test_check import check, found, levels
 
-from memmon_systemd.check.conf_file import read_conf
+from memmon_systemd.conf_file import read_conf
 
 YOUNGEST_S = 61.0
 """From this age on the growth of an invocation is used."""
