@@ -64,7 +64,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         report.warn.not_notifying(notifier.problem)
     _warn_of_unread_settings(environ, report)
     _allow_many_descriptors(report)
-    machine = Machine(settings, environ)
+    machine = Machine(settings, environ, report.warn)
     if settings.check:
         from memmon_systemd.check.command import check
 
@@ -79,6 +79,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     if settings.target.signal_number == signal.SIGKILL and settings.target.action is Action.SIGNAL:
         report.warn.not_graceful()
     if settings.once:
+        machine.hasten()
         return _once(monitor)
     monitor.refresh_all()
     sources.warn_of_what_stays_down()
@@ -86,8 +87,9 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources.warn_of_missing_rights(environ)
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)
-    if settings.configured and not os.isatty(0):
+    if sources.can_reload and not os.isatty(0):
         signal.signal(signal.SIGHUP, lambda *_: sources.reload())
+    machine.hasten()
     reserve = _lock(settings, monitor, sources, context, sink)
     notifier.ready()
     monitor.run()

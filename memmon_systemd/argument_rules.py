@@ -40,7 +40,7 @@ def check_required(wanted: Settings, *, is_without_threshold: bool) -> None:
     if missing:
         raise UsageError(f"the following arguments are required: {', '.join(missing)}")
     if is_without_threshold and wanted.target != UNSET:
-        raise UsageError("--check: without -m the options are those of NAME's own monitor: add -m")
+        raise UsageError("--check: without -m the options are those of NAME's section or own monitor: add -m")
 
 
 def check_modes(wanted: Settings) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from typing import NoReturn, TypeVar
 
 from memmon_systemd import __version__, parsing
-from memmon_systemd.argument_rules import check_modes, check_moments, check_required, check_split_values
+from memmon_systemd.argv import settings_of_fields
 from memmon_systemd.errors import UsageError
 from memmon_systemd.options import OPTIONS
-from memmon_systemd.settings import UNSET, Settings, TargetSettings
+from memmon_systemd.settings import Settings
 
 T = TypeVar("T")
 
@@ -35,20 +34,7 @@ Example: memory-monitor -m 500 -i 3 -s SIGUSR1 example-process"""
 
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings that the arguments ask for; UsageError, and TextWanted at --help and --version."""
-    given = vars(_parser().parse_args(arguments))
-    verbosity = int(given.pop("verbose")) - int(given.pop("quiet"))
-    names = tuple(given.pop("names"))
-    of_target = {field.name: given.pop(field.name) for field in fields(TargetSettings)}
-    is_without = of_target["threshold"] is None
-    if is_without:
-        of_target["threshold"] = UNSET.threshold
-    wanted = Settings(names, TargetSettings(**of_target), **given, verbosity=verbosity)
-    check_required(wanted, is_without_threshold=is_without)
-    check_split_values(arguments)
-    wanted = replace(wanted, is_configured=is_without and wanted.check)
-    check_modes(wanted)
-    check_moments(wanted.target)
-    return wanted
+    return settings_of_fields(vars(_parser().parse_args(arguments)), arguments)
 
 
 class TextWanted(Exception):  # noqa: N818 - no error

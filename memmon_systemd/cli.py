@@ -15,6 +15,7 @@ from memmon_systemd.settings import Settings
 
 _PARSERS_MODULES = (
     "memmon_systemd.arguments",
+    "memmon_systemd.argv",
     "memmon_systemd.argument_rules",
     "memmon_systemd.options",
     "memmon_systemd.parsing",

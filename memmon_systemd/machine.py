@@ -15,6 +15,7 @@ from memmon_systemd.processes.table import process_table
 from memmon_systemd.settings import NameKind, Settings
 
 if TYPE_CHECKING:
+    from memmon_systemd.monitor.warnings import Warnings
     from memmon_systemd.systemd.manager import Manager
 
 
@@ -33,9 +34,13 @@ class Systemd:
 class Machine:
     """What there is on this machine, connected to when it is first asked for."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        """Connects to the service manager where one is needed in any case; UsageError, StartError."""
+    def __init__(self, settings: Settings, environ: Mapping[str, str], warn: Warnings | None = None) -> None:
+        """Connects to the service manager where one is needed in any case; UsageError, StartError.
+
+        With `warn`, a manager that is busy is waited for, and that is said.
+        """
         self._settings = settings
+        self._warn = warn
         self.environ = environ
         self.hierarchy = cgroup.find_hierarchy()
         self.table = process_table()
@@ -45,8 +50,13 @@ class Machine:
 
     def connect(self) -> Systemd:
         """The service manager; UsageError or StartError where there is none."""
-        self.systemd = self.systemd or _connect(self._settings, self.environ, self.hierarchy)
+        self.systemd = self.systemd or _connect(self._settings, self.environ, self.hierarchy, self._warn)
         return self.systemd
+
+    def hasten(self) -> None:
+        """Wait for answers of the service manager no longer than a monitor may that runs."""
+        if self.systemd is not None:
+            self.systemd.manager.hasten()
 
     def manager_if_any(self) -> Manager | None:
         """The service manager; None where none runs; UsageError or StartError where it doesn't answer."""
@@ -65,7 +75,9 @@ class Machine:
         return own_name, load_state
 
 
-def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None) -> Systemd:
+def _connect(
+    settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.Hierarchy | None, warn: Warnings | None
+) -> Systemd:
     if sys.platform != "linux":
         raise UsageError(f"units need systemd, which {sys.platform} doesn't have: use --as process")
     # Imported here: a monitor of processes needs no D-Bus.
@@ -76,7 +88,8 @@ def _connect(settings: Settings, environ: Mapping[str, str], hierarchy: cgroup.H
 
     try:
         deadline_s = PATIENT_DEADLINE_S if settings.check else CALL_DEADLINE_S
-        manager = Manager(settings.user, environ, deadline_s)
+        on_busy = None if settings.check or warn is None else warn.systemd_busy
+        manager = Manager(settings.user, environ, deadline_s, on_busy)
         top_group = manager.control_group()
     except BusError as error:
         if settings.user and error.errno in ABSENT:

@@ -108,7 +108,7 @@ def is_unit_name(name: str) -> bool:
 
 
 def load(manager: Manager, name: str) -> tuple[str, str]:
-    """The own name of a unit, of which `name` may be an alias, and its LoadState; UsageError."""
+    """The own name of a unit, of which `name` may be an alias, and its LoadState; UsageError, StartError."""
     from memmon_systemd.systemd.errors import BusError
 
     if not is_unit_name(name):
@@ -118,6 +118,8 @@ def load(manager: Manager, name: str) -> tuple[str, str]:
     try:
         return manager.load(name)
     except BusError as error:
+        if not error.is_answer:
+            raise StartError(f"'{name}': systemd can't be asked: {error}") from None
         raise UsageError(f"'{name}': {error}: name a unit as systemctl does") from None
 
 

@@ -60,7 +60,7 @@ _MEASURED: Final = (
         parse=parsing.parse_threshold,
         is_required=True,
         help="the threshold: MiB (500), a suffix (1.5G, 512MiB), or a share of the memory limit (80%%);"
-        " default: none; required without --configured, and with --check that of NAME's own monitor",
+        " default: none; required without --configured, with --check that of NAME's section or own monitor",
     ),
     Option(
         field="interval_s",

@@ -163,7 +163,7 @@ class Settings:
     once: bool = False
     until_stopped: bool = False
     check: bool = False
-    is_configured: bool = False
+    by_monitors_settings: bool = False
     """With `check`: not `target` counts, but what the monitor of each name is configured with."""
     check_config: str | None = None
     """A settings file that is checked, and nothing else."""

@@ -14,6 +14,7 @@ from memmon_systemd.names import Meaning, Names, is_unit_name
 from memmon_systemd.settings import NameKind, Settings, TargetSettings
 
 if TYPE_CHECKING:
+    from memmon_systemd.own_settings import OwnSettings
     from memmon_systemd.systemd.manager import Manager
     from memmon_systemd.units.configured import Configured
     from memmon_systemd.units.slice_watch import SliceWatch
@@ -40,6 +41,7 @@ class Sources:
         self._environ = machine.environ
         self._place: int | None = None
         """What holds the place of the only monitor of configured units."""
+        self._own_settings: OwnSettings | None = None
         self.has_crowds = settings.configured
         """Whether targets are found by what they are: many can come at once."""
         self.slice_watch: SliceWatch | None = None
@@ -63,8 +65,11 @@ class Sources:
         prefixes = {
             meaning.name: self._near_unit(meaning) for meaning in meanings if meaning.kind is NameKind.PROCESS
         }
+        others = [*owners, *self._prefixes(prefixes)]
+        self._own_settings = self._own(is_all_units=not others)
         # Units last: what the owners find in a refresh is looked for in the same one.
-        return [*owners, *self._prefixes(prefixes), *([self.units] if self._has_units else [])]
+        found = (self._own_settings, *others, self.units if self._has_units else None)
+        return [source for source in found if source is not None]
 
     @property
     def _has_units(self) -> bool:
@@ -122,9 +127,30 @@ class Sources:
         watch = ReloadWatch(Libc(), f"{directory}/systemd")
         return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
 
+    def _own(self, *, is_all_units: bool) -> OwnSettings | None:
+        """What reads the settings of this process again, where it has a file of them: memory-monitor@."""
+        if not self._environ.get("MEMORY_MONITOR_SETTINGS") or self._settings.once or not self._has_units:
+            return None
+        # Imported here: who isn't reloaded needs no parsers.
+        from memmon_systemd.own_settings import OwnSettings, own_service
+
+        systemd = self._machine.connect()
+        service = own_service(systemd.top_group)
+        if service is None:
+            return None
+        targets = self.units if is_all_units else None
+        return OwnSettings(self._settings, systemd.manager, service, targets, self._context.report)
+
+    @property
+    def can_reload(self) -> bool:
+        """Whether there is something to read again at SIGHUP."""
+        return self._settings.configured or self._own_settings is not None
+
     def reload(self) -> None:
-        """Read the files of the units again, at the next turn of the loop."""
-        if self._has_units:
+        """Read the files of the units, or the own settings, again, at the next turn of the loop."""
+        if self._own_settings is not None:
+            self._own_settings.reload()
+        elif self._has_units:
             self.units.reload()
 
     def warn_of_what_stays_down(self) -> None:
@@ -177,6 +203,8 @@ class Sources:
         from memmon_systemd.systemd.errors import BusError
 
         self.units.rehearse()
+        if self._own_settings is not None:
+            self._own_settings.rehearse()
         try:
             self._machine.connect().manager.rehearse()
         except BusError as error:

@@ -23,7 +23,8 @@ from memmon_systemd.check import (
     rules_shape,
     rules_starts,
 )
-from memmon_systemd.check.facts import Case, Configured, Subject
+from memmon_systemd.check.configured import Configured
+from memmon_systemd.check.facts import Case, Subject
 from memmon_systemd.check.facts import Machine as Facts
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import as_json
@@ -31,11 +32,12 @@ from memmon_systemd.check.read_configured import configured
 from memmon_systemd.check.read_machine import read_machine
 from memmon_systemd.check.read_monitors import MonitorReader
 from memmon_systemd.check.read_process import ProcessReader
-from memmon_systemd.check.read_unit import UnitReader, process_name
+from memmon_systemd.check.read_unit import UnitReader
 from memmon_systemd.check.text import as_text, missing_line
 from memmon_systemd.check.unit_properties import matching_units
 from memmon_systemd.errors import EXIT_FOUND, EXIT_NOT_FOUND, EXIT_OK, StartError, UsageError
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux.command_line import name_of
 from memmon_systemd.machine import Machine, Systemd
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.names import Meaning, Names
@@ -68,8 +70,10 @@ _KINDS: Final[Mapping[NameKind, Kind]] = {
 
 def judge(case: Case) -> tuple[Finding, ...]:
     """All findings, the worst first."""
-    found = [finding for rule in _RULES if (finding := rule(case))]
-    found += rules_configured.ignored_settings(case)
+    # Without settings there is nothing to judge but why.
+    rules = _RULES if case.has_settings else rules_configured.RULES
+    found = [finding for rule in rules if (finding := rule(case))]
+    found += rules_configured.mistakes(case)
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.level)))
 
 
@@ -116,7 +120,7 @@ def check_each(
 
 def _asked(settings: Settings, machine: Machine) -> Iterator[Asked]:
     """The settings of the command line; or, for each name, those of its monitor, and where they are from."""
-    if not settings.is_configured:
+    if not settings.by_monitors_settings:
         yield Asked(settings)
         return
     for name in dict.fromkeys(settings.names):
@@ -208,7 +212,7 @@ class _Checker:
                 owners.append(home.unit)
             else:
                 why = WHY_NEVER if home.is_never_meant else WHY_NOT
-                self._report.warn.owner_skipped(home.unit, f"{process_name(pids[0])}[{pids[0]}]", why)
+                self._report.warn.owner_skipped(home.unit, f"{name_of(pids[0])}[{pids[0]}]", why)
         return self._touchable(owners)
 
     @cached_property
@@ -237,5 +241,5 @@ class _Checker:
         if meaning.kind is not NameKind.UNIT and sys.platform == "linux":
             untouchable = self._machine.table.ancestors()
             pids = (pid for pid in proc.pids() if pid not in untouchable)
-            processes = {name for pid in pids if (name := process_name(pid)) is not None}
+            processes = {name for pid in pids if (name := name_of(pid)) is not None}
         return nearest(meaning.asked, units, processes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from memmon_systemd import arguments
-from memmon_systemd.check.conf_file import ConfFile, Problem, expand, read_conf
+from memmon_systemd.conf_file import ConfFile, Problem, expand, read_conf, wrong_setting
 from memmon_systemd.errors import EXIT_OK, EXIT_USAGE, UsageError
 from memmon_systemd.names import check_options, meaning_of
 from memmon_systemd.output.standard import write_error, write_text
@@ -14,7 +14,6 @@ from memmon_systemd.settings import Settings
 COMMAND: Final = "--until-stopped -m ${MAX_MEMORY} -i ${INTERVAL} -s ${SIGNAL} $OPTIONS -- myapp.service"
 """The options that the shipped unit gives the command."""
 DEFAULTS: Final = {"MAX_MEMORY": "90%", "INTERVAL": "2", "SIGNAL": "auto", "OPTIONS": ""}
-_SETTINGS: Final = {"-m/--max-memory": "MAX_MEMORY", "-i/--interval": "INTERVAL", "-s/--signal": "SIGNAL"}
 
 
 def check_config(path: str) -> int:
@@ -28,19 +27,12 @@ def check_config(path: str) -> int:
     values = DEFAULTS | conf.values
     problems = [*conf.problems, *_wrong_values(conf, values)]
     for problem in problems:
-        write_error(problem_line(path, problem))
+        write_error(problem.in_file(path))
     if problems:
         return EXIT_USAGE
     options = " ".join(expand(COMMAND.split()[1:-2], values))
     write_text(f"{path}: {options}\n")
     return EXIT_OK
-
-
-def problem_line(path: str, problem: Problem) -> str:
-    """A problem as a compiler writes it: FILE:LINE: what, and what works."""
-    place = f"{path}:{problem.line}" if problem.line else path
-    works = f": use {problem.instead}" if problem.instead is not None else ""
-    return f"{place}: {problem.words}{works}"
 
 
 def check_settings(settings: Settings) -> None:
@@ -58,9 +50,7 @@ def _wrong_values(conf: ConfFile, values: dict[str, str]) -> list[Problem]:
     except ValueError as error:
         return [Problem(_line_of(conf, "OPTIONS"), f"OPTIONS={values['OPTIONS']}: {error}")]
     except UsageError as error:
-        option, colon, words = str(error).partition(": ")
-        setting = _SETTINGS.get(option, "OPTIONS")
-        said = words if option in _SETTINGS else f"{option}{colon}{words}"
+        setting, said = wrong_setting(str(error))
         return [Problem(_line_of(conf, setting), f"{setting}=: {said}")]
     return []
 

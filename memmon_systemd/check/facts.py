@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from memmon_systemd.check.conf_file import Problem
+from memmon_systemd.check.configured import Configured
 from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
@@ -23,6 +23,8 @@ SWAP: Final = "swap"
 """Among the readings: what is in swap, which no metric counts."""
 CONMON: Final = "conmon"
 """Podman's parent of a container, and the main process of a service that runs one: conmon(8)."""
+PODMAN: Final = "podman"
+"""The client, and the main process where it waits for the container (podman run without -d)."""
 CONMON_FORWARDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """What it sends on to the first process of its container: tried with conmon 2.1.6."""
 
@@ -64,6 +66,8 @@ class OtherMonitor:
     """The service whose main process it is."""
     settings: TargetSettings | None = None
     """What it was told."""
+    section_files: tuple[str, ...] = ()
+    """The files of the unit with a section that tells it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +77,6 @@ class OtherMonitors:
     known: tuple[OtherMonitor, ...] = ()
     unread: tuple[str, ...] = ()
     """Processes that may be one, but don't let their command lines be read: each as "NAME[PID]"."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileProblem:
-    """A line of a settings file that isn't taken as it was meant."""
-
-    path: str
-    problem: Problem
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """The unit of a monitor, from which the settings are that are checked."""
-
-    unit: str
-    options: tuple[str, ...]
-    files: tuple[str, ...]
-    """The settings files that were read."""
-    problems: tuple[FileProblem, ...] = ()
-    active_state: str = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +177,11 @@ class Case:
     subject: Subject
     configured: Configured | None = None
     """Where the settings are from; None: from the command line."""
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether `settings` are what a monitor would use; not where a section makes none."""
+        return self.configured is None or self.configured.is_valid
 
     @property
     def usage_bytes(self) -> int | None:

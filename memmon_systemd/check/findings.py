@@ -65,6 +65,7 @@ class Id(StrEnum):
     RIGHTS_UNKNOWN = "rights-unknown"
     SETTINGS_NOT_IN_FORCE = "settings-not-in-force"
     SETTING_IGNORED = "setting-ignored"
+    SETTING_WRONG = "setting-wrong"
     SHARED_MEMORY = "shared-memory"
     SIGNAL_DROPPED = "signal-dropped"
     SIGNAL_IGNORED = "signal-ignored"
@@ -74,6 +75,7 @@ class Id(StrEnum):
     SWAP_HIDES = "swap-hides"
     THEN_RESTART_EARLY = "then-restart-early"
     TRIGGERED = "triggered"
+    TWO_CONFIGURATIONS = "two-configurations"
     UNREADABLE = "unreadable"
     WRAPPER = "wrapper"
 

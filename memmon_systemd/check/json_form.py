@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from memmon_systemd import __version__
-from memmon_systemd.check.facts import Case, Configured, Machine
+from memmon_systemd.check.configured import Configured
+from memmon_systemd.check.facts import Case, Machine
 from memmon_systemd.check.findings import Checked, Finding, Missing, Remedy, Resolved
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import Action, KillWhom, Settings
@@ -24,7 +25,7 @@ def as_json(settings: Settings, machine: Machine, resolved: Sequence[Resolved], 
         "form": FORM,
         "version": __version__,
         "status": status,
-        "settings": None if settings.is_configured else _settings(settings),
+        "settings": None if settings.by_monitors_settings else _settings(settings),
         "machine": {
             "cgroups": machine.cgroups.value,
             "physical_bytes": machine.physical_bytes,
@@ -70,7 +71,7 @@ def _subject(checked: Checked) -> Object:
         "unit": subject.unit,
         "active_state": properties.active_state if properties else None,
         "sub_state": properties.sub_state if properties else None,
-        "limit_bytes": subject.threshold_bytes,
+        "limit_bytes": subject.threshold_bytes if case.has_settings else None,
         "metric": subject.metric.value,
         "usage_bytes": case.usage_bytes,
         "readings_bytes": dict(subject.readings),
@@ -78,7 +79,7 @@ def _subject(checked: Checked) -> Object:
         "memory_max_bytes": subject.maximum.size_bytes if subject.maximum else None,
         "memory_high_bytes": subject.high.size_bytes if subject.high else None,
         "monitor": _monitor(case.configured),
-        "action": _action(case),
+        "action": _action(case) if case.has_settings else None,
         "may_signal": {"by_systemd": subject.rights.by_systemd, "directly": subject.rights.directly},
         "findings": [_finding(finding) for finding in checked.findings],
     }

@@ -1,108 +1,115 @@
-"""What `--check` reads of a monitor's own unit: the options that its files make."""
+"""Which settings `--check` takes without `-m`: of the unit's own monitor, or of the unit's section."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from memmon_systemd import arguments
-from memmon_systemd.check.conf_file import Problem, expand, read_conf, variables_of
-from memmon_systemd.check.config_command import check_settings
-from memmon_systemd.check.facts import Configured, FileProblem
-from memmon_systemd.check.read_monitors import arguments_of
+from memmon_systemd.check.configured import ABSENT, Configured, Mistake, Rival
+from memmon_systemd.check.read_command import Command, command_of
+from memmon_systemd.check.read_section import section_of
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup
-from memmon_systemd.names import load
-from memmon_systemd.settings import NameKind, Settings
+from memmon_systemd.settings import UNSET, NameKind, Settings
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.systemd.properties import LOADED, Properties
-from memmon_systemd.units.other_monitors import TEMPLATE
+from memmon_systemd.units.other_monitors import MACHINE_WIDE, TEMPLATE
+from memmon_systemd.units.unit_file import SECTION, Section
+from memmon_systemd.units.unit_settings import UnitSettings, is_opt_out, unit_settings
 
 _REQUIRED: Final = "the following arguments are required: -m/--max-memory"
 
 
-@dataclass(frozen=True, slots=True)
-class _Environment:
-    """The variables of a unit's command."""
-
-    values: Mapping[str, str]
-    files: tuple[str, ...]
-    problems: tuple[FileProblem, ...]
-
-
 def configured(asked: Settings, name: str, connect: Callable[[], Manager]) -> tuple[Settings, Configured]:
-    """The settings in force of the monitor that a NAME is, or has; UsageError where there are none."""
-    wanted = _monitor_of(asked, name)
+    """The settings in force of a unit, or of the monitor that a NAME is; UsageError where there are none."""
+    unit, instance = _names(asked, name)
     manager = connect()
-    unit, load_state = load(manager, wanted)
-    if load_state != LOADED:
-        raise UsageError(f"{_REQUIRED} ('{name}' has no {unit} that would have one)")
-    properties = manager.properties(manager.unit(unit))
-    commands: Sequence[Sequence[object]] = properties[b"ExecStart"]
-    words = [os.fsdecode(word) for word in commands[0][1]] if commands else []  # type: ignore[attr-defined]  # as D-Bus has it
-    environment = _environment(properties, variables_of(words))
+    section = section_of(manager, unit)
+    is_of_section = section.is_present and not name.startswith(TEMPLATE) and not is_opt_out(section)
     try:
-        options = arguments_of(expand(words, environment.values))
-        if options is None:
-            raise UsageError("its ExecStart= doesn't run memory-monitor: give -m")
-        settings = arguments.parse(options)
-        check_settings(settings)
-    except (UsageError, ValueError) as error:
-        raise UsageError(f"{unit}: {error}{_where(environment)}") from None
-    except arguments.TextWanted:
-        raise UsageError(f"{unit}: its options have --help or --version: give -m") from None
-    active_state = os.fsdecode(properties[b"ActiveState"])
-    found = Configured(unit, tuple(_shown(options)), environment.files, environment.problems, active_state)
-    taken = replace(settings, check=True, json=asked.json, until_stopped=False, verbosity=0)
-    if taken.user != asked.user:
-        raise UsageError(f"{unit}: monitors units of the {'user' if taken.user else 'system'}: give -m")
-    return taken, found
+        own = None if instance is None else command_of(manager, instance)
+    except UsageError:
+        if not is_of_section:
+            raise
+        own = None  # It can't start, so it isn't running.
+    if is_of_section and not (own is not None and own.is_running):
+        common = _machine_wide(manager, asked)
+        wanted = unit_settings(section, unit, common.settings.target)
+        return _by_section(asked, name, section, wanted, common, own)
+    if own is None:
+        raise UsageError(f"{_REQUIRED} ({_why_none(name, unit, instance, section)})")
+    if own.settings.user != asked.user:
+        raise UsageError(f"{own.unit}: monitors units of the {_manager_of(own.settings)}: give -m")
+    taken = replace(own.settings, check=True, json=asked.json, until_stopped=False, verbosity=0)
+    rival = (
+        _section_as_rival(section, unit, own, _machine_wide(manager, asked)) if section.is_present else None
+    )
+    return taken, replace(own.as_configured(), rival=rival)
 
 
-def _monitor_of(asked: Settings, name: str) -> str:
-    """The unit of the monitor of a service, or the monitor itself."""
+def _names(asked: Settings, name: str) -> tuple[str, str | None]:
+    """The unit that a NAME means, or whose monitor it is; and the monitor of its own that it can have."""
     base, dot, suffix = name.rpartition(".")
     service = base if dot and suffix == "service" else name
     if service.startswith(TEMPLATE):
-        return f"{service}.service"
-    is_other = service.endswith(cgroup.UNIT_SUFFIXES) or any(sign in service for sign in "*?[")
-    if is_other or asked.name_kind not in (NameKind.AUTO, NameKind.UNIT):
-        raise UsageError(f"{_REQUIRED} (only a service has a monitor of its own, '{name}' has none)")
-    return f"{TEMPLATE}{service}.service"
+        return f"{service.removeprefix(TEMPLATE)}.service", f"{service}.service"
+    if asked.name_kind not in (NameKind.AUTO, NameKind.UNIT) or any(sign in name for sign in "*?["):
+        raise UsageError(f"{_REQUIRED} (only a unit has settings of its own, '{name}' has none)")
+    if service.endswith(cgroup.UNIT_SUFFIXES):
+        return service, None
+    return f"{service}.service", f"{TEMPLATE}{service}.service"
 
 
-def _environment(properties: Properties, known: Sequence[str]) -> _Environment:
-    """Environment= and then EnvironmentFile=, which is stronger; OSError of a file that must be there."""
-    values = dict(os.fsdecode(line).split("=", 1) for line in properties[b"Environment"])
-    files: list[str] = []
-    problems: list[FileProblem] = []
-    for path, is_optional in properties[b"EnvironmentFiles"]:
-        written = os.fsdecode(path)
-        # systemd expands it by glob(3), which takes each backslash away (252 and 257).
-        read = written.replace("\\", "")
-        try:
-            conf = read_conf(Path(read).read_bytes(), known)
-        except FileNotFoundError:
-            if os.path.exists(written):
-                words = "its name has a backslash, so systemd doesn't read it"
-                problems.append(FileProblem(written, Problem(0, words, f"the name {read}")))
-            elif not is_optional:
-                raise
-            continue
-        files.append(read)
-        values |= conf.values
-        problems += [FileProblem(read, problem) for problem in conf.problems]
-    return _Environment(values, tuple(files), tuple(problems))
+def _why_none(name: str, unit: str, instance: str | None, section: Section) -> str:
+    if section.is_present:
+        return f"{section.header}: the section [{SECTION}] of {unit} says that it isn't monitored"
+    if instance is None:
+        return f"'{name}' has no section [{SECTION}]"
+    return f"'{name}' has no section [{SECTION}], and there is no {instance}"
 
 
-def _shown(options: Sequence[str]) -> list[str]:
-    """The options without those that say nothing of the target, and without its name."""
-    end = options.index("--") if "--" in options else len(options)
-    return [word for word in options[:end] if word not in ("--until-stopped", "--user")]
+def _machine_wide(manager: Manager, asked: Settings) -> Command:
+    """The monitor of all units with a section; UsageError where it couldn't start."""
+    common = command_of(manager, MACHINE_WIDE)
+    if common is None:
+        words = ["--configured", *(["--user"] if asked.user else [])]
+        return Command(MACHINE_WIDE, (), arguments.parse(words), ABSENT, is_enabled=False)
+    if not common.settings.configured:
+        raise UsageError(f"{MACHINE_WIDE}: its ExecStart= has no --configured: add it, or give -m")
+    if common.settings.user != asked.user:
+        raise UsageError(f"{MACHINE_WIDE}: monitors units of the {_manager_of(common.settings)}: give -m")
+    return common
 
 
-def _where(environment: _Environment) -> str:
-    return f" ({', '.join(environment.files)})" if environment.files else ""
+def _manager_of(settings: Settings) -> str:
+    return "user" if settings.user else "system"
+
+
+def _by_section(
+    asked: Settings, name: str, section: Section, wanted: UnitSettings, common: Command, own: Command | None
+) -> tuple[Settings, Configured]:
+    """What the section makes, which is in force."""
+    assignments = section.assignments.items()
+    rival = None
+    if own is not None and own.is_enabled:
+        rival = Rival(own.unit, is_in_force=False, is_alike=own.settings.target == wanted.settings)
+    found = Configured(
+        MACHINE_WIDE,
+        (*common.options, *(f"{key}={assignment.value}" for key, assignment in assignments)),
+        tuple(dict.fromkeys(assignment.path for _, assignment in assignments)),
+        active_state=common.active_state,
+        mistakes=tuple(Mistake(words, words in wanted.wrong) for words in wanted.problems),
+        is_valid=wanted.settings is not None,
+        rival=rival,
+    )
+    return replace(asked, names=(name,), target=wanted.settings or UNSET), found
+
+
+def _section_as_rival(section: Section, unit: str, own: Command, common: Command) -> Rival | None:
+    """The section of a unit whose own monitor is checked."""
+    settings = unit_settings(section, unit, common.settings.target).settings
+    if settings is None:
+        return None
+    place = f"the section [{SECTION}] of {unit} ({section.header})"
+    return Rival(place, is_in_force=not own.is_running, is_alike=own.settings.target == settings)

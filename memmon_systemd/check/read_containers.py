@@ -22,7 +22,7 @@ _LONGEST_COMMAND_LINE_BYTES: Final = 65536
 
 def payload_elsewhere(control_group: str, pids: Sequence[int], main_pid: int) -> Payload | None:
     """The container that a unit only seems to run; None if it runs it, or there is none, or can't be told."""
-    names = {pid: name for pid in pids if (name := _name(pid)) is not None}
+    names = {pid: name for pid in pids if (name := command_line.name_of(pid)) is not None}
     conmons = {pid for pid, name in names.items() if name == CONMON}
     helper = names.get(main_pid)
     if helper in _CLIENTS and not conmons:
@@ -32,13 +32,6 @@ def payload_elsewhere(control_group: str, pids: Sequence[int], main_pid: int) ->
         if groups and not any(cgroup.contains(control_group, group) for group in groups):
             return Payload(helper or CONMON, innermost_unit(groups[0]))
     return None
-
-
-def _name(pid: int) -> str | None:
-    try:
-        return proc.read_stat(pid).comm.decode(errors="backslashreplace")
-    except OSError:
-        return None
 
 
 def _waits(pid: int) -> bool:

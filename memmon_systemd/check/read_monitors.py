@@ -15,7 +15,9 @@ from functools import cached_property, partial
 from typing import Final
 
 from memmon_systemd import arguments
+from memmon_systemd.argv import arguments_of
 from memmon_systemd.check.facts import OtherMonitor, OtherMonitors
+from memmon_systemd.check.read_section import section_of
 from memmon_systemd.check.unit_properties import read_unit
 from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup, command_line, proc
@@ -24,6 +26,8 @@ from memmon_systemd.names import meaning_of
 from memmon_systemd.settings import NameKind, Settings, TargetSettings
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.properties import LOADED
+from memmon_systemd.units.other_monitors import TEMPLATE, is_monitor
+from memmon_systemd.units.unit_settings import unit_settings
 
 _COMMAND: Final = b"memory-monitor"
 _PYTHONS: Final = (b"python", b"pypy")
@@ -44,6 +48,8 @@ class RunningMonitor:
     prefixes: Mapping[str, str | None]
     """The process-name prefixes that its names mean; each with the unit that it means if that is loaded."""
     target: TargetSettings
+    is_machine_wide: bool = False
+    """Whether it monitors the units that say so in their files; `target` is for what these leave out."""
 
     @classmethod
     def of(cls, pid: int, uid: int, settings: Settings) -> RunningMonitor:
@@ -55,13 +61,15 @@ class RunningMonitor:
         for as_unit in as_units:
             if meaning_of(as_unit.asked, kind, lambda _: False).kind is not NameKind.UNIT:
                 prefixes[as_unit.asked] = as_unit.name if as_unit.kind is NameKind.UNIT else None
-        return cls(pid, uid, settings.user, units, prefixes, settings.target)
+        return cls(pid, uid, settings.user, units, prefixes, settings.target, settings.configured)
+
+    def is_of(self, user: bool) -> bool:
+        """Whether it monitors units of the system's manager, or of this user's."""
+        return self.user == user and not (user and self.uid != os.geteuid())
 
     def monitors_unit(self, unit: str, user: bool) -> bool:
         """Whether one of its names means this unit, of the system's manager or of this user's."""
-        if self.user != user or (user and self.uid != os.geteuid()):
-            return False
-        return any(fnmatchcase(unit, name) for name in self.units)
+        return self.is_of(user) and any(fnmatchcase(unit, name) for name in self.units)
 
     def monitors_process(self, is_named: Callable[[bytes], bool], is_loaded: Callable[[str], bool]) -> bool:
         """Whether one of its names means a process with these names, and not a unit that is loaded."""
@@ -94,7 +102,24 @@ class MonitorReader:
             if (unit is not None and monitor.monitors_unit(unit, self._user))
             or (pid and monitor.monitors_process(is_named, self._is_loaded))
         )
+        if unit is not None and not any(monitor.unit == f"{TEMPLATE}{unit}" for monitor in known):
+            known += self._machine_wide(unit)
         return OtherMonitors(known, tuple(self._unread))
+
+    def _machine_wide(self, unit: str) -> tuple[OtherMonitor, ...]:
+        """The monitor of all units with a section, if this one has one; BusError."""
+        running = [one for one in self._running if one.is_machine_wide and one.is_of(self._user)]
+        systemd = self._systemd() if running else None
+        if systemd is None or is_monitor(unit):
+            return ()
+        section = section_of(systemd.manager, unit)
+        files = tuple(dict.fromkeys(one.path for one in section.assignments.values()))
+        found = ((one.pid, unit_settings(section, unit, one.target).settings) for one in running)
+        return tuple(
+            OtherMonitor(pid, self._service_of(pid), settings, files)
+            for pid, settings in found
+            if settings is not None and not settings.dry_run
+        )
 
     @cached_property
     def _running(self) -> list[RunningMonitor]:
@@ -162,12 +187,3 @@ def settings_of(words: Sequence[str]) -> Settings | None:
         return None if options is None else arguments.parse(options)
     except (UsageError, arguments.TextWanted):
         return None
-
-
-def arguments_of(words: Sequence[str]) -> Sequence[str] | None:
-    """The arguments in a command line of memory-monitor; None where it is another program's."""
-    for place, word in enumerate(words[:4]):
-        is_module = words[max(place - 1, 0) : place + 1] == ["-m", "memmon_systemd"]
-        if word.rpartition("/")[2] == _COMMAND.decode() or is_module:
-            return words[place + 1 :]
-    return None

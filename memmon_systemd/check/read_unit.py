@@ -19,6 +19,7 @@ from memmon_systemd.check.read_shape import shape_of_unit
 from memmon_systemd.check.read_signal import disposition, obeyed
 from memmon_systemd.check.unit_properties import ServiceProperties, read_unit
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux.command_line import name_of
 from memmon_systemd.linux.memory_stat import line_number, metric_bytes
 from memmon_systemd.machine import Systemd
 from memmon_systemd.monitor.schedule import schedule_of
@@ -60,7 +61,7 @@ class UnitReader:
             hard_bytes=schedule.hard_bytes,
             metric=asked.metric or Metric.UNRECLAIMABLE,
             properties=properties,
-            main_name=process_name(main_pid) if main_pid else None,
+            main_name=name_of(main_pid) if main_pid else None,
             disposition=disposition(main_pid, sent) if main_pid else Disposition.UNKNOWN,
             obeys=obeyed(main_pid) if main_pid else (),
             maximum=bounds.maximum if whole_bytes <= machine.physical_bytes else None,
@@ -113,14 +114,6 @@ def may_signal_directly(pids: Sequence[int]) -> bool | None:
         else:
             answers.append(True)
     return all(answers) if answers else None
-
-
-def process_name(pid: int) -> str | None:
-    """The name of a process; None where there is none."""
-    try:
-        return proc.read_stat(pid).comm.decode(errors="backslashreplace")
-    except OSError:
-        return None
 
 
 def _with_readings(subject: Subject, directory: Path) -> Subject:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from memmon_systemd.check.facts import CONMON, CONMON_FORWARDS, Case, Payload
+from memmon_systemd.check.facts import CONMON, CONMON_FORWARDS, PODMAN, Case, Payload
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.settings import KillWhom
 from memmon_systemd.systemd.restart_rules import Disposition
 
-_OF_PODMAN: Final = (CONMON, "podman")
+_OF_PODMAN: Final = (CONMON, PODMAN)
 _PODMAN_SCOPES: Final = "libpod-[0-9a-f][0-9a-f]*.scope"
 """Not those of conmon ("libpod-conmon-ID.scope")."""
 _DOCKER_SCOPES: Final = "docker-*.scope"

@@ -135,7 +135,12 @@ def kill_mode(case: Case) -> Finding | None:
         f"KillMode={service.kill_mode}: other processes of the unit keep running, and keep their memory,"
         " after the main process has exited: what they use isn't freed by a restart"
     )
-    return Finding(Id.KILL_MODE, Level.WARNING, text, edit(case, "Service", "KillMode=control-group"))
+    # Sessions of sshd, jobs of cron, and containerd's containers stay on purpose.
+    way = replace(
+        edit(case, "Service", "KillMode=control-group"),
+        advice="if these may be ended with it; if not, leave it as it is",
+    )
+    return Finding(Id.KILL_MODE, Level.WARNING, text, way)
 
 
 def recipient_unclear(case: Case) -> Finding | None:

@@ -6,16 +6,15 @@ from typing import Final
 
 from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
+from memmon_systemd.check.growth import growth_of
 from memmon_systemd.check.rules_restart import systemctl
 from memmon_systemd.check.shape import MaximumState
-from memmon_systemd.formatting import format_bytes, format_growth, format_seconds
+from memmon_systemd.formatting import format_bytes, format_seconds
 from memmon_systemd.settings import Threshold
 
 _MIB: Final = 1 << 20
 _START_S: Final = 600.0
 """What it has used up to this age is what it needs to start."""
-_SHORTEST_GROWTH_S: Final = 60.0
-"""The growth of a younger invocation is mostly its start."""
 _SPARE: Final = 1.5
 """A threshold of so many times what it needs at the start leaves room to work."""
 
@@ -93,18 +92,17 @@ def not_in_force(case: Case) -> Finding | None:
 
 def for_too_long(case: Case) -> Finding | None:
     """With the growth that was seen it is at its limit before `--for` is over."""
-    settings, bound, age_s = case.settings, case.subject.maximum, case.subject.age_s
-    usage_bytes = case.usage_bytes
-    if not settings.for_s or bound is None or not usage_bytes or age_s is None:
+    settings, bound, growth = case.settings, case.subject.maximum, growth_of(case)
+    if not settings.for_s or bound is None or not growth.is_seen:
         return None
     room_bytes = bound.size_bytes - case.subject.threshold_bytes
-    if age_s < _SHORTEST_GROWTH_S or room_bytes <= 0 or _has_hard_below(case, bound.size_bytes):
+    if room_bytes <= 0 or _has_hard_below(case, bound.size_bytes):
         return None
-    way_s = room_bytes * age_s / usage_bytes
+    way_s = growth.time_s(room_bytes)
     if settings.for_s < way_s:
         return None
     text = (
-        f"at the growth of this invocation ({format_growth(usage_bytes, age_s)}) it gets from the threshold"
+        f"{growth.words} it gets from the threshold"
         f" to MemoryMax= of {bound.unit} in {format_seconds(way_s)}, within --for"
         f" ({format_seconds(settings.for_s)}): the kernel kills it first"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from memmon_systemd.check.facts import Case
+from memmon_systemd.check.facts import CONMON, CONMON_FORWARDS, PODMAN, Case
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
 from memmon_systemd.check.rules_restart import edit, systemctl
 from memmon_systemd.formatting import format_bytes, signal_name
@@ -36,10 +36,21 @@ def exec_stop(case: Case) -> Finding | None:
     service = case.subject.service
     if service is None or not service.has_exec_stop or case.subject.is_process:
         return None
-    if not case.sends_signal or case.reaches_nobody:
+    if not case.sends_signal or case.reaches_nobody or _signal_stops_container(case):
         return None
     text = "it is stopped by its ExecStop=, which a signal bypasses: the main process ends before that is run"
     return Finding(Id.EXEC_STOP, Level.WARNING, text, Remedy(option="--restart"))
+
+
+def _signal_stops_container(case: Case) -> bool:
+    """Whether ExecStop= has podman stop the container, by the signal that conmon, or podman, forwards to it.
+
+    systemd runs these commands after the main process has exited by itself, too.
+    """
+    service = case.subject.service
+    if service is None or not service.stops_container or case.signal_number not in CONMON_FORWARDS:
+        return False
+    return case.subject.main_name in (CONMON, PODMAN, None)
 
 
 def wrapper(case: Case) -> Finding | None:

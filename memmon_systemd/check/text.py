@@ -75,14 +75,20 @@ def _unit(heading: str, checked: Checked) -> Iterator[str]:
         yield from _labelled("state", f"{subject.properties.active_state} ({subject.properties.sub_state})")
     if (own := checked.case.configured) is not None:
         yield from _labelled("settings", f"{' '.join(own.options)} ({', '.join((own.unit, *own.files))})")
-    yield from _labelled("threshold", _threshold(checked.case))
-    if checked.case.settings.hard_threshold is not None:
-        yield from _labelled("hard", _hard(checked.case))
-    yield from _labelled("action", _action(checked.case))
-    if subject.readings:
-        yield ""
-        yield from _readings(checked.case)
+    if checked.case.has_settings:
+        yield from _by_settings(checked.case)
     yield from _findings((checked,))
+
+
+def _by_settings(case: Case) -> Iterator[str]:
+    yield from _labelled("threshold", _threshold(case))
+    if case.settings.hard_threshold is not None:
+        hard = format_bytes(case.subject.hard_bytes or 0)
+        yield from _labelled("hard", f"{hard} (--hard {case.settings.hard_threshold})")
+    yield from _labelled("action", _action(case))
+    if case.subject.readings:
+        yield ""
+        yield from _readings(case)
 
 
 def _threshold(case: Case) -> str:
@@ -100,10 +106,6 @@ def _threshold(case: Case) -> str:
     return f"{what}: {case.settings.threshold} of {whole}"
 
 
-def _hard(case: Case) -> str:
-    return f"{format_bytes(case.subject.hard_bytes or 0)} (--hard {case.settings.hard_threshold})"
-
-
 def _action(case: Case) -> str:
     """What would be sent to whom, and when again."""
     settings = case.settings
@@ -115,8 +117,7 @@ def _action(case: Case) -> str:
         what = "none: its main process has ended"
     else:
         what = f"{signal_name(case.signal_number)} to {_recipient(case)}, by systemd (KillUnit)"
-    sustained = f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else ""
-    return f"{what}{sustained}"
+    return what + (f", after {format_seconds(settings.for_s)} above the threshold" if settings.for_s else "")
 
 
 def _recipient(case: Case) -> str:

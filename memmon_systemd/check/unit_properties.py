@@ -6,6 +6,7 @@ Every function raises BusError.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -67,6 +68,8 @@ class ServiceProperties:
     start_limit_burst: int = 5
     has_exec_stop: bool = False
     """Whether it is stopped by a command (ExecStop=) first."""
+    stops_container: bool = False
+    """Whether these commands only have podman stop a container."""
 
 
 def read_unit(manager: Manager, unit: Unit) -> UnitProperties:
@@ -111,6 +114,14 @@ def _service(properties: Properties) -> ServiceProperties:
         start_limit_interval_s=_time_s(properties[b"StartLimitIntervalUSec"]),
         start_limit_burst=int(properties[b"StartLimitBurst"]),
         has_exec_stop=bool(properties[b"ExecStop"]),
+        stops_container=_stops_container([command[1] for command in properties[b"ExecStop"]]),
+    )
+
+
+def _stops_container(commands: Sequence[Sequence[bytes]]) -> bool:
+    """Whether each is `podman stop` or `podman rm`, as in what Quadlet and podman generate."""
+    return bool(commands) and all(
+        words[0].rpartition(b"/")[2] == b"podman" and words[1:2] in ([b"stop"], [b"rm"]) for words in commands
     )
 
 

@@ -73,4 +73,5 @@ def unknown(states: States, name: str) -> str:
 
 
 def _how_to_start(why: str) -> str:
-    return f"{why}: start one with systemctl enable --now memory-monitor@NAME, or memory-monitor -m 80% NAME"
+    ways = "systemctl enable --now memory-monitor (for what unit files configure), or memory-monitor@NAME"
+    return f"{why}: start one with {ways}"

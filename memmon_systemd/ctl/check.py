@@ -9,7 +9,7 @@ from dataclasses import replace
 from memmon_systemd.app import open_sink
 from memmon_systemd.check import command as checks
 from memmon_systemd.check.command import Asked
-from memmon_systemd.check.facts import Configured
+from memmon_systemd.check.configured import Configured
 from memmon_systemd.check.read_monitors import settings_of
 from memmon_systemd.ctl.call import Call, CallError, targets_of
 from memmon_systemd.ctl.state import MonitorState, States
@@ -36,7 +36,7 @@ def run(call: Call, names: Sequence[str]) -> int:
     asked = [
         one for state, units in _units_of(states, names) for one in _asked(call, state, units, machine_for)
     ]
-    form = Settings((), UNSET, check=True, json=call.is_json, is_configured=True)
+    form = Settings((), UNSET, check=True, json=call.is_json, by_monitors_settings=True)
     return checks.check_each(form, asked, machine_for, report)
 
 

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from memmon_systemd import __version__
 from memmon_systemd.cli import guard_standard_descriptors
-from memmon_systemd.ctl import check, history, list_targets, metrics, pause, status, top
+from memmon_systemd.ctl import check, history, list_targets, metrics, pause, status, suggest, top
 from memmon_systemd.ctl.call import Call, CallError
 from memmon_systemd.ctl.words import Terminal
 from memmon_systemd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, StartError, UsageError
@@ -61,7 +61,8 @@ def _run(given: argparse.Namespace) -> int:
     verbs: dict[str, Callable[[], int]] = {
         "list": lambda: list_targets.run(call),
         "top": lambda: top.run(call),
-        "status": lambda: status.run(call, given.name),
+        "status": lambda: status.run(call, given.name, given.plot),
+        "suggest": lambda: suggest.run(call, given.name, given.plot),
         "history": lambda: history.run(
             call, given.name or given.unit, given.since, given.until, given.lines, is_users=given.user
         ),
@@ -97,13 +98,12 @@ def parser() -> argparse.ArgumentParser:
 
     verb("list", "all that is monitored, the nearest to its threshold first (default)")
     verb("top", "the same, drawn again each second; q quits")
-    verb("status", "one unit: settings, readings by every metric, last requests").add_argument(
-        "name", metavar="NAME"
-    )
+    _add_one(verb("status", "one unit: settings, readings by every metric, last requests"))
     _add_history(verb("history", "when units were asked, and what became of it"))
     verb("check", "memory-monitor --check with the settings of the running monitors").add_argument(
         "names", metavar="NAME", nargs="*"
     )
+    _add_one(verb("suggest", "a threshold for a unit, why, and what to write in its file"))
     for name, text in (
         ("pause", "ask nothing of a unit for a time, or until it is resumed"),
         ("resume", "end a pause"),
@@ -129,6 +129,11 @@ def _add_common(to: argparse.ArgumentParser, *, is_top: bool) -> None:
         default=None if is_top else argparse.SUPPRESS,
         help="read the state files of another directory",
     )
+
+
+def _add_one(to: argparse.ArgumentParser) -> None:
+    to.add_argument("name", metavar="NAME")
+    to.add_argument("--plot", metavar="FILE", help="draw its chart in a file, such as x.svg")
 
 
 def _add_history(history: argparse.ArgumentParser) -> None:

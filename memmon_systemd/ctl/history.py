@@ -122,7 +122,7 @@ def form(asked: Asked) -> Object:
 
 def _is_bad(asked: Asked) -> bool:
     if asked.outcome is not None and asked.outcome.event is Event.CAME_BACK:
-        return "killed" in asked.outcome.text
+        return "kill" in asked.outcome.text
     return asked.outcome is not None or asked.request.event is not Event.REQUESTED
 
 

@@ -57,24 +57,48 @@ class Log:
 
 def read(unit: str | None, since: str | None, until: str | None, *, is_users: bool = False) -> Log:
     """The requests and what became of them; CallError where the journal can't be read."""
+    options = [f"--since={since}"] if since else []
+    options += [f"--until={until}"] if until else []
+    options += [f"MESSAGE_ID={message_id}" for message_id in _EVENTS]
+    options += [f"MEMORY_MONITOR_UNIT={unit}"] if unit else []
+    lines, lacks = _lines(options, is_users=is_users)
+    return Log(list(_entries(lines)), lacks)
+
+
+def readings(unit: str, since_s: float, *, is_users: bool) -> list[tuple[float, int]]:
+    """What monitors have logged of a unit's memory from a time on: time and bytes, the oldest first."""
+    lines, _ = _lines([f"--since=@{since_s:.0f}", f"MEMORY_MONITOR_UNIT={unit}"], is_users=is_users)
+    found: list[tuple[float, int]] = []
+    for line in lines:
+        fields = json.loads(line)
+        usage = fields.get("MEMORY_MONITOR_USAGE")
+        if isinstance(usage, str) and usage.isdecimal():
+            found.append((int(fields["__REALTIME_TIMESTAMP"]) / _MICROSECONDS, int(usage)))
+    return [one for one in found if one[0] >= since_s]
+
+
+def count(matches: Sequence[str], *, is_users: bool) -> int:
+    """How many lines match all of these."""
+    lines, _ = _lines(matches, is_users=is_users)
+    return len(lines)
+
+
+def _lines(options: Sequence[str], *, is_users: bool) -> tuple[Sequence[bytes], str | None]:
+    """What journalctl finds, and why there may be more than this user may read; CallError."""
     command = ["journalctl", "--output=json", "--no-pager", f"--output-fields={','.join(_FIELDS)}"]
-    command += [f"--since={since}"] if since else []
-    command += [f"--until={until}"] if until else []
     command += ["--user"] if is_users else []
-    command += [f"MESSAGE_ID={message_id}" for message_id in _EVENTS]
-    command += [f"MEMORY_MONITOR_UNIT={unit}"] if unit else []
     environ = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, capture_output=True, env=environ, check=False)
+        done = subprocess.run([*command, *options], capture_output=True, env=environ, check=False)
     except FileNotFoundError:
-        raise CallError("history needs journalctl, which isn't installed") from None
+        raise CallError("the journal is read by journalctl, which isn't installed") from None
     said = done.stderr.decode(errors="replace")
     lacks = None
     if not is_users and not _may_read_the_systems():
         lacks = "only your own journal is shown: for the system's, be root or in the group systemd-journal"
     if done.returncode != 0 and not done.stdout and lacks is None and said.strip():
         raise CallError(f"journalctl failed: {said.strip().splitlines()[0]}")
-    return Log(list(_entries(done.stdout.splitlines())), lacks)
+    return done.stdout.splitlines(), lacks
 
 
 def _may_read_the_systems() -> bool:

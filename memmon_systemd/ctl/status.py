@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from memmon_systemd.ctl import history, words
 from memmon_systemd.ctl.call import Call, CallError, as_json, targets_of
+from memmon_systemd.ctl.chart import Line, Point, chart, plot
+from memmon_systemd.ctl.evidence import points_of
 from memmon_systemd.ctl.json_form import target_form, used_of_budget
+from memmon_systemd.ctl.origin import origin
 from memmon_systemd.ctl.state import MonitorState
 from memmon_systemd.ctl.view import Row, row_of, usage_of
 from memmon_systemd.errors import EXIT_OK
@@ -21,17 +25,21 @@ _OF_PROCESSES: Final = (Metric.RSS, Metric.PSS)
 _LAST: Final = 5
 
 
-def run(call: Call, name: str) -> int:
+def run(call: Call, name: str, plot_path: str | None) -> int:
     """Print it of each target that the name means; the exit status."""
     found = targets_of(call.states(), name)
     rows = [(state, row_of(state, record)) for state, record in found]
+    if plot_path is not None:
+        state, row = rows[0]
+        plot(row.record.name, _points(state, row), _heights(row), plot_path)
     if call.is_json:
         forms = []
         for state, row in rows:
             asked, _ = _last(state, row.record)
             readings = {metric.value: usage for metric, usage, _ in _readings(row.record)}
             last = [history.form(one) for one in asked]
-            forms.append({**target_form(row), "readings_bytes": readings, "last_requests": last})
+            more = {"readings_bytes": readings, "last_requests": last}
+            forms.append({**target_form(row), **more, "origin": origin(call, state, row.record.name)})
         write_text(as_json({"targets": forms}))
     else:
         write_text("\n\n".join("\n".join(_lines(call, state, row)) for state, row in rows) + "\n")
@@ -45,6 +53,7 @@ def _lines(call: Call, state: MonitorState, row: Row) -> list[str]:
         f"{words.safe(record.name)}: {words.state(record)}{_nearness(row)}",
         f"  monitor     {words.safe(monitor.name)} ({process}), since {words.clock(monitor.started_s)}",
         f"  settings    {_settings(row)}",
+        f"  from        {origin(call, state, record.name)}",
         f"  invocation  {_invocation(row)}",
         f"  requests    {_requests(row)}",
         "",
@@ -55,12 +64,26 @@ def _lines(call: Call, state: MonitorState, row: Row) -> list[str]:
         lines.append(f"  {metric.value:14}{said:>12}{counts}")
     if not record.metric:
         lines.append("  it isn't running")
+    drawn = chart(_points(state, row), _heights(row), call.terminal.columns)
+    lines += ["", *drawn] if drawn else []
     asked, lacks = _last(state, record)
     if asked:
         lines += ["", *("  " + line for line in history.lines_of(asked, call.terminal)[1:])]
     if lacks:
         lines += ["", f"  {lacks}"]
     return lines
+
+
+def _points(state: MonitorState, row: Row) -> list[Point]:
+    """The readings of the present invocation, as far as the journal can be read."""
+    try:
+        return points_of(row.record, row.record.name, row.usage_bytes, is_users=state.monitor.is_users)
+    except CallError:
+        return points_of(replace(row.record, is_unit=False), "", row.usage_bytes, is_users=False)
+
+
+def _heights(row: Row) -> list[Line]:
+    return [Line("threshold", row.record.threshold_bytes)] if row.record.metric else []
 
 
 def _nearness(row: Row) -> str:

@@ -61,6 +61,8 @@ def run(call: Call) -> int:
         raise CallError(f"top needs Python's module curses ({error}): {_WITHOUT}") from None
     call.states()  # Says how to start a monitor where there is none.
     locale.setlocale(locale.LC_ALL, "")
+    for name in ("COLUMNS", "LINES"):  # curses would take them for the size, whatever that becomes.
+        os.environ.pop(name, None)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # The terminal is to be left as it was.
     try:

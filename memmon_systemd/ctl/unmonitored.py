@@ -74,11 +74,11 @@ def _with_section(manager: Manager, asked: str, is_monitor_running: bool) -> Unm
 
 def _why(said: InFiles, active_state: str, *, is_monitor_running: bool) -> str:
     if said.settings is None:
-        return f"is {active_state}, and not monitored: {said.problems[0]}"
+        return f"{active_state}, and not monitored: {said.problems[0]}"
     if not is_monitor_running:
         start = f"systemctl enable --now {MACHINE_WIDE}"
-        return f"is {active_state}, and not monitored: {MACHINE_WIDE}.service isn't running: {start}"
-    return f"is {active_state}, and not monitored (yet): see journalctl -u {MACHINE_WIDE}"
+        return f"{active_state}, and not monitored: {MACHINE_WIDE}.service isn't running: {start}"
+    return f"{active_state}, and not monitored (yet): see journalctl -u {MACHINE_WIDE}"
 
 
 def _with_instance(manager: Manager, unit: str, monitor: str) -> Unmonitored | None:
@@ -92,7 +92,7 @@ def _with_instance(manager: Manager, unit: str, monitor: str) -> Unmonitored | N
     problem = None
     if active_state not in ("inactive", "failed", "not-found"):
         start = f"systemctl start '{monitor}'"
-        problem = f"is {active_state}, and not monitored: {monitor}.service isn't running: {start}"
+        problem = f"{active_state}, and not monitored: {monitor}.service isn't running: {start}"
     return Unmonitored(name, active_state, monitor, None, problem)
 
 

@@ -1,4 +1,4 @@
-"""The command line of a process: its whole name, of which comm has 15 bytes."""
+"""The names of a process: comm, which has 15 bytes of it, and its command line, which has all."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def read(pid: int, at_most_bytes: int) -> bytes:
         return text
     # A kernel thread, or its first thread has ended.
     return slow_read.read(pid, f"{proc.memory_directory(pid)}/cmdline", at_most_bytes)
+
+
+def name_of(pid: int) -> str | None:
+    """The name of a process, of at most 15 bytes; None where there is none."""
+    try:
+        return proc.read_stat(pid).comm.decode(errors="backslashreplace")
+    except OSError:
+        return None
 
 
 def is_named(pid: int, comm: bytes, prefix: bytes) -> bool:

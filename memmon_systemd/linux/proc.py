@@ -20,7 +20,6 @@ _FORKED: Final = 0x0000_0040
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STATUS_BYTES: Final = 4096
-_STATUS_PARTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def read_stat(pid: int) -> Stat:
             resident_bytes=int(rest[21]) * _PAGE_BYTES,
         )
     except (ValueError, IndexError):
-        raise _not_understood(path) from None
+        raise not_understood(path) from None
 
 
 def is_thread(pid: int) -> bool:
@@ -88,7 +87,7 @@ def user_ids(pid: int) -> tuple[int, ...]:
     """
     users = status_line(f"/proc/{pid}", b"\nUid:").split()
     if len(users) != 4 or not all(user.isdigit() for user in users):
-        raise _not_understood("Uid")
+        raise not_understood("Uid")
     return tuple(map(int, users))
 
 
@@ -187,25 +186,23 @@ def resident_bytes(statm: bytes) -> int:
     if fields[:1] == [b"0"]:
         raise ProcessLookupError(errno.ESRCH, "no memory left: a zombie")
     if len(fields) < 2 or not fields[1].isdigit():
-        raise _not_understood("statm")
+        raise not_understood("statm")
     return int(fields[1]) * _PAGE_BYTES
 
 
-def status_line(directory: str, key: bytes) -> bytes:
-    r"""What is behind `key` ("\nUid:") in `status` in a directory of /proc; nothing without it. OSError.
+def status_line(directory: str, key: bytes, lines: int = 1) -> bytes:
+    r"""What is behind `key` ("\nUid:") in `status` in a directory of /proc, up to the end of so many lines.
 
-    However long the lines before it are: 65,536 groups may be 700 kB.
+    Nothing without it. However long the lines before it are: 65,536 groups may be 700 kB. OSError.
     """
     descriptor = _open(f"{directory}/status")
     try:
         text = b""
-        for _ in range(_STATUS_PARTS):
-            part = os.read(descriptor, _STATUS_BYTES)
-            if not part:
-                break
+        while part := os.read(descriptor, _STATUS_BYTES):
             text += part
-            begin = text.find(key)
-            end = text.find(b"\n", begin + 1)
+            begin = end = text.find(key)
+            for _ in range(lines):
+                end = text.find(b"\n", end + 1) if end >= 0 else end
             if 0 <= begin < end:
                 return text[begin + len(key) : end]
             text = text[begin:] if begin >= 0 else text[-len(key) :]
@@ -229,11 +226,12 @@ def kib_field(text: bytes, key: bytes) -> int:
         return 0
     number = text[begin + len(key) :].split(maxsplit=1)[:1]
     if not number or not number[0].isdigit():
-        raise _not_understood(key.decode().strip())
+        raise not_understood(key.decode().strip())
     return int(number[0]) * 1024
 
 
-def _not_understood(what: str) -> OSError:
+def not_understood(what: str) -> OSError:
+    """The error of a file whose contents are another's than proc(5) says."""
     return OSError(errno.EBADMSG, "can't be understood", what)
 
 

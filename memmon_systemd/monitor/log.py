@@ -9,7 +9,14 @@ from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.output.sink import Sink
 
-_EVEN_IF_QUIET: Final = (Event.REQUESTED, Event.BUDGET_SPENT, Event.NOT_BACK, Event.FAILED, Event.BUG)
+_EVEN_IF_QUIET: Final = (
+    Event.REQUESTED,
+    Event.BUDGET_SPENT,
+    Event.NOT_BACK,
+    Event.FAILED,
+    Event.BUG,
+    Event.UNIT_SETTINGS_WRONG,
+)
 Field = tuple[str, str]
 
 

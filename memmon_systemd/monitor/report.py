@@ -184,6 +184,14 @@ class Report:
         sentence = f"{target.name}: settings changed: {', '.join(changes)}"
         self.log.write(Event.SETTINGS_CHANGED, sentence, target.unit, target.state)
 
+    def own_settings_read(self, names: Sequence[str], changes: Sequence[str]) -> None:
+        """The settings of all targets were read again; some are others now, or none."""
+        what = (
+            f"settings changed: {', '.join(changes)}" if changes else "settings read again: none has changed"
+        )
+        unit = names[0] if len(names) == 1 else None
+        self.log.write(Event.SETTINGS_CHANGED, f"{', '.join(names)}: {what}", unit)
+
     def left_to(self, unit: str, monitor: str) -> None:
         """A unit has a monitor of its own."""
         self.log.write(Event.LEFT_TO_ANOTHER, f"{unit}: left to {monitor}, which monitors it", unit)
@@ -201,10 +209,9 @@ class Report:
         ]
         self.log.write(Event.CAME_BACK, f"{unit}: {times}", unit, fields=fields)
 
-    def rests(self, unit: str, how: str, ended_s: float, triggers: Sequence[str]) -> None:
-        """A unit that was asked has ended, and is started again when it is needed."""
-        starts = f"it is started by {' and '.join(triggers)} when it is needed"
-        self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {starts}", unit)
+    def rests(self, unit: str, how: str, ended_s: float, why: str) -> None:
+        """A unit that was asked has ended, and systemd isn't meant to start it again at once."""
+        self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {why}", unit)
 
     def hook_started(self, unit: str, hook: str) -> None:
         """A unit was started that is to know of a request."""

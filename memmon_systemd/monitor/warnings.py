@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from memmon_systemd.formatting import format_seconds
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Log
 
@@ -54,9 +55,19 @@ class Warnings:
         """Units that come and go are found by listing the slices."""
         self._warn(Event.NO_INOTIFY, f"{problem}; until then new units and limits may be noticed late")
 
+    def reloads_unseen(self, problem: str, pause_s: float) -> None:
+        """A daemon-reload isn't noticed."""
+        instead = f"unit files are read every {format_seconds(pause_s)} instead"
+        self._warn(Event.NO_INOTIFY, f"{problem}: {instead}")
+
     def systemd_unavailable(self, why: str) -> None:
         """Signals would go directly."""
         self._warn(Event.SYSTEMD_UNAVAILABLE, f"systemd doesn't answer: {why}")
+
+    def systemd_busy(self, failure: Exception, longest_s: int) -> None:
+        """At the start it is waited for."""
+        sentence = f"systemd doesn't answer: {failure}; waiting for it, {longest_s} s at most"
+        self._warn(Event.SYSTEMD_UNAVAILABLE, sentence)
 
     def stop_unknown(self, unit: str, why: str) -> None:
         """`--until-stopped` can't be decided."""

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,6 +24,8 @@ from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 
 CALL_DEADLINE_S: Final = 1
+_BUSY_DEADLINE_S: Final = 10
+"""Before READY, once a call wasn't answered: while it starts 1,000 units, systemd is busy for seconds."""
 PATIENT_DEADLINE_S: Final = 20
 """For `--check`: its question about a right starts polkit, which took 7.5 s on an emulated machine."""
 _START_DEADLINE_S: Final = 5
@@ -43,11 +45,20 @@ class Bus:
     """The system's bus, or the user's."""
 
     def __init__(
-        self, user: bool, environ: Mapping[str, str], call_deadline_s: int = CALL_DEADLINE_S
+        self,
+        user: bool,
+        environ: Mapping[str, str],
+        call_deadline_s: int = CALL_DEADLINE_S,
+        on_busy: Callable[[BusError, int], None] | None = None,
     ) -> None:
-        """Connect; BusError where there is no bus, or none that answers."""
+        """Connect; BusError where there is no bus, or none that answers.
+
+        With `on_busy` the first call that isn't answered in time is made again, with a longer deadline
+        (seconds): that is told so, and the deadline holds until `hasten`.
+        """
         self._user = user
         self._call_deadline_s = call_deadline_s
+        self._on_busy = on_busy
         self._address = _socket_address(user, environ)
         self._library = _import_dbuslib()
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
@@ -63,7 +74,10 @@ class Bus:
             arguments = self._library.apply_signature(signature, list(values))
             body = connection.call_method(*where, method, arguments).body
         except self._errors as error:
-            raise self._failure(error, method) from None
+            failure = self._failure(error, method)
+            if not self._waits_on(failure):
+                raise failure from None
+            return self.call(where, method, signature, *values)
         self._reconnect.worked()
         return body
 
@@ -73,7 +87,10 @@ class Bus:
         try:
             value = connection.get_property(*where, name, signature)
         except self._errors as error:
-            raise self._failure(error, name) from None
+            failure = self._failure(error, name)
+            if not self._waits_on(failure):
+                raise failure from None
+            return self.property(where, name, signature)
         self._reconnect.worked()
         return value
 
@@ -91,6 +108,13 @@ class Bus:
             silent.listen(1)
             with suppress(BusError):
                 _await_greeting("\0" + silent.getsockname()[1:].decode(), 0.001)
+
+    def hasten(self) -> None:
+        """Wait no longer than usual from now on."""
+        self._on_busy = None
+        if self._call_deadline_s != CALL_DEADLINE_S:
+            self._call_deadline_s = CALL_DEADLINE_S
+            self.close()
 
     def close(self) -> None:
         """Close the connection. Only once for each: closing twice aborts the process."""
@@ -130,6 +154,16 @@ class Bus:
             self.close()
             self._give_up(failure)
         return failure
+
+    def _waits_on(self, failure: BusError) -> bool:
+        """Whether to ask once more what wasn't answered in time."""
+        if self._on_busy is None or failure.errno != errno.ETIMEDOUT:
+            return False
+        on_busy, self._on_busy = self._on_busy, None
+        on_busy(failure, _BUSY_DEADLINE_S)
+        self._call_deadline_s = _BUSY_DEADLINE_S
+        self._reconnect.worked()
+        return True
 
     def _give_up(self, failure: BusError) -> None:
         """Leave the bus alone for a while: meanwhile every call fails at once, with the same failure."""

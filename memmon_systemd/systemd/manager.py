@@ -6,11 +6,12 @@ import errno
 import gc
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
+from memmon_systemd.systemd.command import Command, read_command
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.hook_units import HookUnits
 from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
@@ -19,8 +20,7 @@ from memmon_systemd.systemd.unit import DESTINATION, MANAGER, PATH, Unit, UnitSt
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
 
-_NO_USER: Final = 2**32 - 1
-"""UID_INVALID: UID= of a service without User=."""
+_NO_USER: Final = 2**32 - 1  # UID_INVALID: UID= of a service without User=.
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 _DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
 """The states of a unit that can't serve requests at the moment."""
@@ -32,12 +32,20 @@ class Manager:
     """The service manager of the system, or the user's. Every method that asks it raises BusError."""
 
     def __init__(
-        self, user: bool, environ: Mapping[str, str], call_deadline_s: int = CALL_DEADLINE_S
+        self,
+        user: bool,
+        environ: Mapping[str, str],
+        call_deadline_s: int = CALL_DEADLINE_S,
+        on_busy: Callable[[BusError, int], None] | None = None,
     ) -> None:
-        """Connect to it."""
-        self._bus = Bus(user, environ, call_deadline_s)
+        """Connect to it; `on_busy` as for a `Bus`."""
+        self._bus = Bus(user, environ, call_deadline_s, on_busy)
         self.hook_units = HookUnits(self._bus)
         self._own_user = os.getuid() if user else 0
+
+    def hasten(self) -> None:
+        """Wait for no answer longer than usual from now on."""
+        self._bus.hasten()
 
     def close(self) -> None:
         """Close the connection; the next question makes another one."""
@@ -69,15 +77,16 @@ class Manager:
         paths = [fragment, *(os.fsdecode(path) for path in drop_ins)]
         return tuple(path for path in paths if path)
 
+    def command(self, service: Unit) -> Command:
+        """What a service runs."""
+        return read_command(self._bus, service)
+
     def control_group(self) -> str:
         """The control group that the manager's units are in; "" for the system's."""
         return os.fsdecode(self._bus.property(MANAGER, b"ControlGroup", b"s"))
 
     def properties(self, unit: Unit) -> Properties:
-        """All properties of a unit, of every interface, in one answer: they are of the same moment.
-
-        Some 400: too much for the reserve of a monitor that runs.
-        """
+        """All properties of a unit, of every interface, of one moment: some 400, too much when it runs."""
         return self._all(unit, b"")
 
     def state(self, unit: Unit) -> UnitState:
@@ -168,10 +177,7 @@ class Manager:
         return seconds(int(self._bus.property(unit.typed, b"TimeoutStopUSec", b"t")))
 
     def restart_rules(self, service: Unit) -> RestartRules | None:
-        """Which ends of a service are followed by another start; None where it isn't loaded.
-
-        Asked at start-up only.
-        """
+        """Which ends of a service are followed by another start; None where it isn't loaded."""
         from memmon_systemd.systemd.restart_rules import rules_of
 
         properties = self.properties(service)
@@ -239,7 +245,7 @@ class Manager:
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""
-        globs = [os.fsencode(pattern) for pattern in patterns]
+        globs = list(map(os.fsencode, patterns))
         rows: Sequence[Row] = self._bus.call(MANAGER, b"ListUnitsByPatterns", b"asas", states, globs)
         return rows
 

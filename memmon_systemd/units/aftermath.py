@@ -119,9 +119,9 @@ class Aftermath:
 
     def _see_whether_it_is_late(self, name: str, entry: Entry, state: UnitState, now_s: float) -> None:
         ended_s = now_s if entry.ended_s is None else entry.ended_s
-        if entry.is_down and state.active_state == "inactive" and (triggers := self._triggers(name)):
+        if entry.is_down and state.active_state == "inactive" and (why := self._why_it_rests(name)):
             asked_s = now_s if entry.asked_s is None else entry.asked_s
-            self._report.rests(name, _how(entry), ended_s - asked_s, triggers)
+            self._report.rests(name, _how(entry), ended_s - asked_s, why)
             return
         if entry.is_down:
             how = entry.result or state.sub_state
@@ -133,11 +133,17 @@ class Aftermath:
         entry.said_s = now_s
         self._report.not_back(name, _how(entry), now_s - ended_s, why)
 
-    def _triggers(self, name: str) -> tuple[str, ...]:
+    def _why_it_rests(self, name: str) -> str:
+        """Why it was not to be started again at once; "" where it was, or that isn't known."""
+        unit = self._manager.unit(name)
+        if not unit.is_service:
+            # A container's comes back by its restart policy, under this name or another one.
+            return f"systemd doesn't start {name.rpartition('.')[2]}s again"
         try:
-            return self._manager.triggers(self._manager.unit(name))
+            triggers = self._manager.triggers(unit)
         except BusError:
-            return ()
+            return ""
+        return f"it is started by {' and '.join(triggers)} when it is needed" if triggers else ""
 
     def _start_s(self, name: str) -> float:
         try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memmon_systemd.linux.cgroup import UNIT_SUFFIXES, Found
@@ -14,9 +14,9 @@ from memmon_systemd.monitor.warnings import Warnings
 from memmon_systemd.settings import Size, TargetSettings
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
-from memmon_systemd.units.differences import differences
+from memmon_systemd.units.differences import by_key, differences
 from memmon_systemd.units.other_monitors import OtherMonitors, is_monitor
-from memmon_systemd.units.reload_watch import ReloadWatch
+from memmon_systemd.units.reload_watch import BLIND_PAUSE_S, ReloadWatch
 from memmon_systemd.units.unit_file import read_section
 from memmon_systemd.units.unit_settings import unit_settings
 
@@ -24,6 +24,16 @@ _READ_AT_ONCE: Final = 16
 """Each is two questions to systemd and some files: then targets and the watchdog have their turn."""
 
 _MOST_GONE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Of the settings of a unit."""
+
+    settings: TargetSettings | None
+    """None: it isn't monitored any more."""
+    said: Sequence[str]
+    """What differs from before, where it was monitored then."""
 
 
 class Configured:
@@ -45,6 +55,8 @@ class Configured:
         self._defaults = defaults
         self._warn = warn
         self._watch = watch
+        if watch.problem is not None:
+            warn.reloads_unseen(watch.problem, BLIND_PAUSE_S)
         self._present: Mapping[str, int] = {}
         """The units that have a cgroup, and the inode of that: a restart is another one."""
         self._known: dict[str, TargetSettings | None] = {}
@@ -103,10 +115,6 @@ class Configured:
         self.others.note(seen.keys(), wanted.keys())
         return {name: found for name, found in wanted.items() if not self.others.have(name)}
 
-    def differences(self, before: TargetSettings, after: TargetSettings) -> list[str]:
-        """What has changed, as a log line says it."""
-        return differences(before, after)
-
     def rehearse(self) -> None:
         """Read a section with everything in it that can be wrong, and ask for the files of a unit."""
         text = "[X-MemoryMonitor]\nThreshold=1 apple\nTreshold=1G\nnonsense\n"
@@ -118,19 +126,17 @@ class Configured:
             os.close(descriptor)
         unit_settings(section, "rehearsal.service", self._defaults)
         other = replace(self._defaults, threshold=Size(1), interval_s=1.0, signal_number=9, swap=True)
-        differences(self._defaults, other)
+        differences(self._defaults, other, by_key())
         with suppress(BusError):  # That it doesn't answer is said by who needs the answer.
             self._manager.unit_files(self._manager.unit("-.slice"))
 
-    def changes(
-        self, now_s: float, interval_s: float, *, all_at_once: bool
-    ) -> Mapping[str, TargetSettings | None]:
+    def changes(self, now_s: float, interval_s: float, *, all_at_once: bool) -> Mapping[str, Change]:
         """Read some of the units that are due, or all; those whose settings are others than before."""
         if self._watch.has_reloaded(now_s) or self.is_outdated:
             self.is_outdated = False
             self._is_count_news = True
             self._unread.update(dict.fromkeys(self._known))
-        changed: dict[str, TargetSettings | None] = {}
+        changed: dict[str, Change] = {}
         self.due_s = self._watch.due_s
         due = list(self._unread)
         for name in due if all_at_once else due[:_READ_AT_ONCE]:
@@ -145,8 +151,9 @@ class Configured:
                 self._known[name] = None  # It is gone by now.
             del self._unread[name]
             self._is_unanswered = False
-            if self._known[name] is not before:
-                changed[name] = self._known[name]
+            if (now := self._known[name]) is not before:
+                said = [] if before is None or now is None else differences(before, now, by_key())
+                changed[name] = Change(now, said)
         if self._unread:
             self.due_s = now_s
         elif changed:

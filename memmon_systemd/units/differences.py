@@ -1,24 +1,34 @@
-"""What has changed between two settings of a unit, by the keys of its section."""
+"""What has changed between two settings of a unit, as a user writes it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from enum import Enum
 
 from memmon_systemd.formatting import format_bytes, format_seconds, signal_name
-from memmon_systemd.options import KEYS
+from memmon_systemd.options import KEYS, OPTIONS
 from memmon_systemd.settings import TargetSettings
 
 
-def differences(before: TargetSettings, after: TargetSettings) -> list[str]:
-    """The keys whose values differ, each with both values, as a user writes them."""
-    keys = {option.field: key for key, option in KEYS.items()}
+def by_key() -> Mapping[str, str]:
+    """How the section of a unit names each field."""
+    return {option.field: key for key, option in KEYS.items()}
+
+
+def by_option() -> Mapping[str, str]:
+    """How the command line names each field; that which several options set has its own name."""
+    return {option.field: option.flags[-1] for option in OPTIONS if option.flags and option.field != "action"}
+
+
+def differences(before: TargetSettings, after: TargetSettings, names: Mapping[str, str]) -> list[str]:
+    """The fields whose values differ, by their names, each with both values: "For=1s (was 0s)"."""
     found = []
     for field in fields(TargetSettings):
         old, new = getattr(before, field.name), getattr(after, field.name)
         if old != new:
             name = field.name
-            found.append(f"{keys.get(name, name)}={_written(name, new)} (was {_written(name, old)})")
+            found.append(f"{names.get(name, name)}={_written(name, new)} (was {_written(name, old)})")
     return found
 
 

@@ -65,6 +65,12 @@ class Members(Source):
             self._choice.configured.is_outdated = True
             self.due_s = 0.0
 
+    def adopt(self, settings: TargetSettings, now_s: float) -> None:
+        """Go on by other settings of what was named, whether it runs or not."""
+        self._choice.settings = settings
+        for target in self._targets.values():
+            target.adopt(settings, now_s)
+
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""
         self.due_s = min(self.due_s, now_s)

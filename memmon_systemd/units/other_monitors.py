@@ -9,12 +9,13 @@ from memmon_systemd.monitor.report import Report
 
 TEMPLATE: Final = "memory-monitor@"
 """How the instances of the template are named."""
-_MACHINE_WIDE: Final = "memory-monitor.service"
+MACHINE_WIDE: Final = "memory-monitor.service"
+"""The one of the units that say so in their own files."""
 
 
 def is_monitor(name: str) -> bool:
     """Whether a unit is a monitor: nobody needs to monitor these."""
-    return name.startswith((TEMPLATE, _MACHINE_WIDE))
+    return name.startswith((TEMPLATE, MACHINE_WIDE))
 
 
 class OtherMonitors:

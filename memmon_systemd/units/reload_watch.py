@@ -17,7 +17,7 @@ from memmon_systemd.monitor.target import NEVER
 
 _SETTLED_S: Final = 0.3
 """So long after the last of these events; systemd answers once the reload is done."""
-_BLIND_PAUSE_S: Final = 60.0
+BLIND_PAUSE_S: Final = 60.0
 """How often to read all files where inotify can't be had."""
 
 
@@ -31,7 +31,7 @@ class ReloadWatch:
         self.descriptor = NO_DESCRIPTOR
         self.problem: str | None = None
         self.due_s = NEVER
-        """When to see whether it has reloaded; `has_reloaded` and `wake` set it."""
+        """When to see whether it has reloaded; `has_reloaded` sets it."""
         try:
             self.descriptor = libc.inotify()
             libc.watch(self.descriptor, directory, IN_CREATE | IN_DELETE | IN_ONLYDIR)
@@ -46,7 +46,7 @@ class ReloadWatch:
             return False
         if now_s < self.due_s:
             return False
-        self.due_s = NEVER if self.problem is None else now_s + _BLIND_PAUSE_S
+        self.due_s = NEVER if self.problem is None else now_s + BLIND_PAUSE_S
         return True
 
     def _is_told(self) -> bool:

@@ -6,12 +6,13 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import cgroup, proc
-from memmon_systemd.linux.wrapper import has_old_memory, is_wrapper
+from memmon_systemd.linux.wrapper import has_default, leaves_memory
 from memmon_systemd.monitor.target import Outcome
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT, ProcessTable
 from memmon_systemd.settings import Action, KillWhom, TargetSettings
@@ -115,8 +116,9 @@ class Signaller:
     def rehearse(self, directory: Path) -> None:
         """Go the way of the direct signal, to this process, with signal 0, which is none."""
         _main_process(directory, None)
-        has_old_memory(os.getpid(), {os.getpid()})
-        is_wrapper(os.getppid(), {os.getpid()}, signal.SIGTERM)
+        leaves_memory(os.getppid(), {os.getpid()}, signal.SIGTERM)
+        with suppress(OSError):  # Without /proc there is nothing to go through.
+            has_default(os.getpid(), signal.SIGTERM)
         self._send(os.getpid(), directory, 0)
 
     def _send(self, pid: int, directory: Path, signal_number: int) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.cgroup import Found
-from memmon_systemd.linux.wrapper import has_old_memory, is_wrapper
+from memmon_systemd.linux.wrapper import leaves_memory
 from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.policy import Activity, Hold
 from memmon_systemd.monitor.target import NEVER, Allowance, Outcome, Presence
@@ -289,8 +289,7 @@ class UnitTarget(MeasuredUnit):
         if asked.action is Action.SIGNAL and asked.kill_whom not in (None, KillWhom.MAIN):
             return False
         pids = set(cgroup.processes_below(self.found.directory))
-        main_pid = state.main_pid
-        return has_old_memory(main_pid, pids) or is_wrapper(main_pid, pids, self.signal_number)
+        return leaves_memory(state.main_pid, pids, self.signal_number)
 
 
 def _age_s(state: UnitState, now_s: float) -> float | None:

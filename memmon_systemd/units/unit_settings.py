@@ -35,6 +35,31 @@ class UnitSettings:
     """False where a value is wrong or a file could not be read: what was in force before stays."""
     problems: tuple[str, ...]
     """A line each, with path and line; those of the section too."""
+    wrong: tuple[str, ...] = ()
+    """Those of them because of which there are no settings, or not valid ones."""
+
+
+class _Problems:
+    """What is wrong with a section, in the order in which it was found."""
+
+    def __init__(self, section: Section) -> None:
+        self.all = list(section.problems)
+        self.wrong = [] if section.is_complete else list(section.problems)
+
+    def ignored(self, problem: str) -> None:
+        """The others hold without it."""
+        self.all.append(problem)
+
+    def refused(self, problem: str) -> None:
+        """Nothing of the section holds, for this."""
+        self.all.append(problem)
+        self.wrong.append(problem)
+
+
+def is_opt_out(section: Section) -> bool:
+    """Whether the section says that the unit isn't monitored."""
+    threshold = section.assignments.get(_THRESHOLD)
+    return threshold is not None and threshold.value in ("", OPT_OUT)
 
 
 def unit_settings(section: Section, unit_name: str, defaults: TargetSettings) -> UnitSettings:
@@ -42,27 +67,28 @@ def unit_settings(section: Section, unit_name: str, defaults: TargetSettings) ->
 
     What it doesn't set, or sets to nothing, is as in `defaults`, but for the threshold.
     """
-    problems = list(section.problems)
+    problems = _Problems(section)
     settings, is_valid = None, True
     if section.is_present:
         settings, is_valid = _settings(section, unit_name, defaults, problems)
     is_valid = is_valid and section.is_complete
-    return UnitSettings(settings if is_valid else None, is_valid, tuple(problems))
+    settings = settings if is_valid else None
+    return UnitSettings(settings, is_valid, tuple(problems.all), tuple(problems.wrong))
 
 
 def _settings(
-    section: Section, unit_name: str, defaults: TargetSettings, problems: list[str]
+    section: Section, unit_name: str, defaults: TargetSettings, problems: _Problems
 ) -> tuple[TargetSettings | None, bool]:
     """The settings, and whether they are valid; what is wrong is added to the problems."""
     if not unit_name.endswith(cgroup.UNIT_SUFFIXES):
         kind = unit_name.rpartition(".")[2]
-        problems.append(f"{section.header}: a {one_line(kind)} has no processes: not monitored")
+        problems.refused(f"{section.header}: a {one_line(kind)} has no processes: not monitored")
         return None, True
     values, is_valid = _values(section, problems)
     threshold = section.assignments.get(_THRESHOLD)
     if threshold is None:
-        problems.append(f"{section.header}: no {_THRESHOLD}= in [{SECTION}]: not monitored")
-    if threshold is None or threshold.value in ("", OPT_OUT):
+        problems.refused(f"{section.header}: no {_THRESHOLD}= in [{SECTION}]: not monitored")
+    if threshold is None or is_opt_out(section):
         return None, True
     if not is_valid:
         return None, False
@@ -71,12 +97,12 @@ def _settings(
         check_moments(settings, IN_UNIT_FILE)
     except UsageError as error:
         key = str(error).partition("=")[0]
-        problems.append(f"{section.assignments.get(key, threshold).place}: {error}")
+        problems.refused(f"{section.assignments.get(key, threshold).place}: {error}")
         return None, False
     return settings, True
 
 
-def _values(section: Section, problems: list[str]) -> tuple[dict[str, object], bool]:
+def _values(section: Section, problems: _Problems) -> tuple[dict[str, object], bool]:
     """By field what the section sets, and whether each value has the right form."""
     values: dict[str, object] = {}
     is_valid = True
@@ -84,7 +110,7 @@ def _values(section: Section, problems: list[str]) -> tuple[dict[str, object], b
         option = KEYS.get(key)
         if option is None:
             if not key.startswith(_EXTENSION):
-                problems.append(f"{assignment.place}: {_unknown(key)}")
+                problems.ignored(f"{assignment.place}: {_unknown(key)}")
         elif assignment.value and not (key == _THRESHOLD and assignment.value == OPT_OUT):
             try:
                 value = option.parse(assignment.value)
@@ -92,7 +118,7 @@ def _values(section: Section, problems: list[str]) -> tuple[dict[str, object], b
                     works = ", ".join(metric for metric in Metric if metric not in PROCESS_METRICS)
                     raise UsageError(f"'{value}' is of processes: use one of {works}")
             except UsageError as error:
-                problems.append(f"{assignment.place}: {key}=: {error}")
+                problems.refused(f"{assignment.place}: {key}=: {error}")
                 is_valid = False
             else:
                 values[option.field] = value

@@ -141,16 +141,16 @@ class UnitWatch(Members):
             shared = self._context.shared
             if (problem := shared.keeper.expect(count)) is not None:
                 shared.report.warn.state_too_small(problem)
-        for name, settings in changes.items():
+            shared.targets.has_changed = True  # Those that had no room are to be noted, too.
+        for name, change in changes.items():
             target = self._targets.get(name)
             if target is None:
                 self.is_stale = True
-            elif settings is None:
+            elif change.settings is None:
                 self._give_up(name, "its unit file no longer says so", now_s)
             else:
-                differences = configured.differences(target.settings, settings)
-                target.adopt(settings, now_s)
-                self._context.shared.report.settings_changed(target, differences)
+                target.adopt(change.settings, now_s)
+                self._context.shared.report.settings_changed(target, change.said)
 
     def _end_gone(self, seen: Mapping[str, cgroup.Found], now_s: float) -> bool:
         """End the units whose cgroup was removed, or is another one; whether there were such."""

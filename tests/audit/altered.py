@@ -12,6 +12,7 @@ The arguments are memory-monitor's. A CHANGE is one of
     plants-a-page       each look at a unit maps a page and touches it
     units-in=DIRECTORY  the units' cgroups are below this directory, on any file system
     runtime-in=DIRECTORY  the manager's runtime directory, which a reload shows in, is below this directory
+    own-service=UNIT    this process is the main process of that unit
     collects-soon       garbage is collected after 50 new objects, not 700
     clock-times=N       its clock runs so many times as fast, and its waits are as much shorter
 """
@@ -126,6 +127,12 @@ def runtime_in(directory: str) -> None:
     replace(reload_watch, "runtime_directory", lambda _environ, **_: directory)
 
 
+def own_service(unit: str) -> None:
+    from memmon_systemd import own_settings
+
+    replace(own_settings, "own_service", lambda _: unit)
+
+
 def clock_times(times_text: str) -> None:
     """Before the monitor is imported: its functions take time.monotonic for a default."""
     times, real_clock = float(times_text), time.monotonic
@@ -147,6 +154,7 @@ CHANGES: Final[dict[str, Callable[..., None]]] = {
     "plants-a-page": partial(plants, plant_page),
     "units-in": units_in,
     "runtime-in": runtime_in,
+    "own-service": own_service,
     "collects-soon": partial(gc.set_threshold, 50, 1, 1),
 }
 

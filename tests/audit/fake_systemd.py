@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -49,6 +50,10 @@ class FakeSystemd:
         self.answer = Answer.KILLS
         self.active_state = "active"
         """That of each unit that has a directory."""
+        self.own_command: tuple[str, ...] = ()
+        """ExecStart= of the unit of the monitor itself."""
+        self.own_files: tuple[str, ...] = ()
+        """EnvironmentFile= of that."""
         self.runtime = top.parent / "runtime"
         """Where a reload shows, and where the unit files are that `configure` writes."""
         self.kill_mode = "control-group"
@@ -58,6 +63,9 @@ class FakeSystemd:
         """Each StartUnit so far."""
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
+        self.busy_s = 0.0
+        """So long after the first question it answers none; what was asked meanwhile is answered then."""
+        self._busy_until_s: float | None = None
         self.calls = 0
         """Method calls of any kind so far."""
         self.environment: Final = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={socket_path}"}
@@ -91,6 +99,7 @@ class FakeSystemd:
                 if message.header.message_type is not MessageType.method_call:
                     continue
                 self.calls += 1
+                self._work(message)
                 reply = self._reply(message)
                 if reply is None and self.answer is Answer.HANGS_UP:
                     return
@@ -98,6 +107,12 @@ class FakeSystemd:
                     serial += 1
                     reply.header.fields[HeaderFields.sender] = MANAGER
                     connection.sendall(reply.serialise(serial))
+
+    def _work(self, call: Message) -> None:
+        if call.header.fields[HeaderFields.member] != "Hello":  # which the bus answers
+            now_s = time.monotonic()
+            self._busy_until_s = self._busy_until_s or now_s + self.busy_s
+            time.sleep(max(self._busy_until_s - now_s, 0.0))
 
     def _reply(self, call: Message) -> Message | None:
         fields = call.header.fields
@@ -174,6 +189,9 @@ class FakeSystemd:
             "ExecMainCode": ("i", 0),
             "ExecMainStatus": ("i", 0),
             "FreezerState": ("s", "running"),
+            "ExecStart": ("a(sasbttttuii)", self._commands()),
+            "Environment": ("as", ["MAX_MEMORY=500", "INTERVAL=2", "OPTIONS="]),
+            "EnvironmentFiles": ("a(sb)", [(path, True) for path in self.own_files]),
             "InactiveExitTimestampMonotonic": ("t", 1_000_000),
             "ActiveEnterTimestampMonotonic": ("t", 2_000_000),
             "ActiveExitTimestampMonotonic": ("t", 0),
@@ -198,6 +216,10 @@ class FakeSystemd:
         directory = self.runtime / "systemd" / "generator"
         directory.mkdir(parents=True)
         directory.rmdir()
+
+    def _commands(self) -> list[tuple[Any, ...]]:
+        command = list(self.own_command)
+        return [(command[0], command, False, 0, 0, 0, 0, 0, 0, 0)] if command else []
 
     def _fragment(self, unit: str) -> str:
         path = self.runtime / unit

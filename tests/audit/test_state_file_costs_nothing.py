@@ -180,3 +180,30 @@ def test_memmonctl_shows_a_unit_by_the_same_gauge(systemd: FakeSystemd, start_mo
     assert (shown["state"], shown["usage_bytes"]) == ("over", HIGH_BYTES - LOW_BYTES)
     (status,) = answer("status", "shown", "--json")["targets"]
     assert status["readings_bytes"]["current"] == HIGH_BYTES
+
+
+def test_the_file_grows_at_a_reload_and_at_no_other_time(systemd: FakeSystemd, start_monitor: Start) -> None:
+    (systemd.runtime / "systemd").mkdir(parents=True)
+
+    def add(numbers: range) -> None:
+        for number in numbers:
+            systemd.configure(f"grown@{number}.service", "Threshold=500M")
+            FakeUnit(systemd.top, f"grown@{number}.service")
+
+    add(range(300))
+    changes = f"{FASTER},runtime-in={systemd.runtime}"
+    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "--configured", changes=changes)
+    path = state_path(monitor)
+    inode = path.stat().st_ino
+
+    def shown() -> tuple[int, int]:
+        state = read_state(str(path))
+        return len(state.targets), state.monitor.unrecorded
+
+    eventually(lambda: shown() == (300, 0), DEADLINE_S, "all have a record", monitor.log.__str__)
+    add(range(300, 340))
+    eventually(lambda: shown() == (320, 20), DEADLINE_S, "some have none", monitor.log.__str__)
+    assert path.stat().st_ino == inode
+    systemd.reload()
+    eventually(lambda: shown() == (340, 0), DEADLINE_S, "all have one", monitor.log.__str__)
+    assert path.stat().st_ino != inode

@@ -6,6 +6,7 @@ The units are those of units.py, on plain files; with real ones: tests/vm.
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -294,6 +295,37 @@ def test_while_all_unit_files_are_read_again_100_times(
             systemd.configure("wrong.service", f"Threshold={reloads} apples", f"Treshold={reloads}M")
             systemd.reload()
             wait_for_count(monitor, f"settings changed: Threshold={500 + reloads}MiB", RELOADED)
+            wait_for_count(monitor, f"'{reloads} apples' is not a size", 1)
+
+
+def test_while_its_own_settings_are_read_again_100_times(
+    systemd: FakeSystemd, start_monitor: Start, tmp_path: Path, record: Record
+) -> None:
+    FakeUnit(systemd.top, "reloaded.service")
+    file = tmp_path / "reloaded.conf"
+    words = ("memory-monitor", "-m", "${MAX_MEMORY}", "-i", INTERVAL, "$OPTIONS", "--", "reloaded.service")
+    systemd.own_command, systemd.own_files = words, (str(file),)
+    monitor = unit_monitor(
+        start_monitor,
+        systemd,
+        *("-i", INTERVAL, "reloaded.service"),
+        changes=f"{FASTER},own-service=memory-monitor@reloaded.service",
+        environment={"MEMORY_MONITOR_SETTINGS": str(file)},
+    )
+    # The first time one page is faulted in, which the rehearsal doesn't reach.
+    os.kill(monitor.pid, signal.SIGHUP)
+    wait_for_count(monitor, "settings read again", 1)
+    file.write_text("MAX_MEMORY=499\n")
+    os.kill(monitor.pid, signal.SIGHUP)
+    wait_for_count(monitor, "settings changed: --max-memory=499MiB", 1)
+    with nothing_asked(monitor, record):
+        for reloads in range(1, 101):
+            options = "--for 1d --metric current" if reloads % 2 else "--min-age 1h"
+            file.write_text(f"MAX_MEMORY={500 + reloads}\nOPTIONS={options}\n")
+            os.kill(monitor.pid, signal.SIGHUP)
+            wait_for_count(monitor, f"settings changed: --max-memory={500 + reloads}MiB", 1)
+            file.write_text(f"MAX_MEMORY={reloads} apples\nINTERVALL=5\n")
+            os.kill(monitor.pid, signal.SIGHUP)
             wait_for_count(monitor, f"'{reloads} apples' is not a size", 1)
 
 

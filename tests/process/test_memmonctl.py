@@ -100,10 +100,14 @@ def test_a_paused_process_is_held_until_it_is_resumed(monitored: tuple[MonitorPr
 
 def test_a_pause_ends_by_itself(monitored: tuple[MonitorProcess, Leaker]) -> None:
     monitor, leaker = monitored
-    assert memmonctl(monitor.runtime, "pause", "--all", "2").returncode == 0
+    assert memmonctl(monitor.runtime, "pause", "--all", "5").returncode == 0
     leaker.grow(60)
+    held = monitor.wait_for_line("held: .*: paused; asked once the pause has ended", SOON_S)
     leaker.wait_for_signals("SIGTERM", 1, SOON_S)
-    assert monitor.wait_for_line("the pause has ended: asked at the next poll", SOON_S)
+    said = monitor.wait_for_line("the pause has ended: asked at the next poll", SOON_S)
+    asked = monitor.wait_for_line("sent SIGTERM", SOON_S)
+    lines = monitor.lines
+    assert lines.index(held) < lines.index(said) < lines.index(asked), "said first, then asked"
 
 
 def test_who_may_not_write_there_may_not_pause(
@@ -125,6 +129,22 @@ def test_without_a_monitor_it_says_how_to_start_one(tmp_path: Path) -> None:
         done = memmonctl(tmp_path, *words)
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr.startswith("memmonctl: no monitor is running: start one with systemctl enable")
+
+
+def test_a_state_file_of_another_version_is_said_and_the_others_are_shown(
+    monitored: tuple[MonitorProcess, Leaker],
+) -> None:
+    monitor, _ = monitored
+    (own,) = monitor.runtime.glob("*.state")
+    other = bytearray(own.read_bytes())
+    other[8] += 1  # The number of its form.
+    (monitor.runtime / "other.state").write_bytes(other)
+    (monitor.runtime / "cut.state").write_bytes(own.read_bytes()[:100])
+    done = memmonctl(monitor.runtime)
+    assert done.returncode == 0
+    assert done.stdout.startswith("1 target, 1 monitor: 1 ok; 2 problems, see below\n")
+    assert "other.state: it is of form 2, which another version of memory-monitor writes" in done.stdout
+    assert "cut.state: it is cut off: 100 of " in done.stdout
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(monitored: tuple[MonitorProcess, Leaker]) -> None:

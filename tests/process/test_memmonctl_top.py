@@ -26,7 +26,7 @@ class Screen:
         self._tmux = ("tmux", "-S", os.fspath(socket), "-f", "/dev/null")
         top = f"{sys.executable} -m memmon_systemd.ctl.command --directory {states} top"
         size = ("-x", str(columns), "-y", str(lines))
-        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "COLUMNS": str(columns), "LINES": str(lines)}
         command = f"cd {ROOT}; {top}; echo ended with $?; sleep 1d"
         subprocess.run((*self._tmux, "new-session", "-d", *size, command), env=environment, check=True)
 

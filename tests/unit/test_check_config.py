@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check import config_command
-from memmon_systemd.check.conf_file import SETTINGS, expand, read_conf, variables_of
 from memmon_systemd.check.config_command import check_config
+from memmon_systemd.conf_file import SETTINGS, expand, read_conf, variables_of
 from memmon_systemd.errors import UsageError
 
 UNITS = Path(__file__).parents[2] / "units"
@@ -155,8 +155,8 @@ def test_what_is_checked_is_what_the_shipped_units_run() -> None:
 
 
 def test_without_a_threshold_only_the_settings_of_a_monitor_are_checked() -> None:
-    assert parse(["--check", "myapp"]).is_configured
-    assert not parse(["--check", "-m", "5", "myapp"]).is_configured
+    assert parse(["--check", "myapp"]).by_monitors_settings
+    assert not parse(["--check", "-m", "5", "myapp"]).by_monitors_settings
     for arguments in ("--check --for 5 x", "--check-config x --check", "--check-config x y", "--check"):
         with pytest.raises(UsageError):
             parse(arguments.split())

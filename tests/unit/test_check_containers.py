@@ -4,13 +4,14 @@ import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from memmon_systemd.check.facts import Payload
 from memmon_systemd.check.findings import Id, Level
 from memmon_systemd.check.read_containers import innermost_unit, payload_elsewhere
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup
 from memmon_systemd.systemd.restart_rules import Disposition
 from tests.unit.test_check_rules import HEALTHY, findings, found
 from tests.unit.trees import linux_only
@@ -98,7 +99,7 @@ def parent(started: ExitStack) -> Start:
 
 
 def child_of(parent: int) -> int:
-    return next(pid for pid in proc.pids() if proc.read_stat(pid).parent == parent)
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
 
 
 @linux_only

@@ -3,7 +3,9 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -219,6 +221,37 @@ def test_each_remedy_applied_as_printed_leaves_no_finding_of_its_kind(world: Wor
             continue
         after = judge(applied(world, finding).case())
         assert finding.id not in {one.id for one in after}, finding
+
+
+OF_RESTART = {Id.NO_RESTART, Id.STAYS_DOWN, Id.RESTART_PREVENTED, Id.REMAINS_AFTER_EXIT}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_for_no_type_of_service_a_way_to_be_restarted_is_advised_that_systemd_refuses(kind: str) -> None:
+    """Each Restart= that the type can have, with all that overrides it: a property test meets few of them."""
+    seen: set[Id] = set()
+    for value, remains, prevent, does in product(
+        ("no", "always", "on-success", "on-failure", "on-abnormal", "on-abort", "on-watchdog"),
+        (False, True),
+        (ExitSet(), ExitSet((0,)), ExitSet((), (15,))),
+        (Disposition.DEFAULT, Disposition.HANDLED, Disposition.UNKNOWN),
+    ):
+        rules = RestartRules(value, prevent=prevent, remain_after_exit=remains, is_oneshot=kind == "oneshot")
+        service = ServiceProperties(type=kind, main_pid=812, had_main=True, restart=rules)
+        if not is_accepted(service):
+            continue
+        properties = UnitProperties(stop_signal=signal.SIGTERM, service=service)
+        subject = Subject(UNIT, 0, Metric.UNRECLAIMABLE, UNIT, properties, pids=(812,))
+        world = World(("-m", "400"), subject, {signal.SIGTERM: does})
+        found = [finding for finding in judge(world.case()) if finding.id in OF_RESTART]
+        for _ in range(len(OF_RESTART)):
+            if not found:
+                break
+            seen.add(found[0].id)
+            world = applied(world, found[0])
+            found = [finding for finding in judge(world.case()) if finding.id in OF_RESTART]
+        assert not found, (rules, does)
+    assert seen == OF_RESTART
 
 
 @given(worlds())

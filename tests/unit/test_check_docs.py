@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from memmon_systemd.arguments import parse
@@ -11,7 +12,7 @@ from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Checked, Id, Kind, Level, Missing, Resolved
 from memmon_systemd.check.json_form import FORM, as_json
 from memmon_systemd.settings import Settings
-from tests.unit.test_check_rules import HEALTHY, MACHINE, OWN, PROCESS, levels_seen, restart
+from tests.unit.test_check_rules import HEALTHY, MACHINE, OWN, PROCESS, SECTION, levels_seen, restart
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"
 SETTINGS = parse(["-m", "400", "myapp"])
@@ -43,8 +44,9 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 
 
 def report(settings: Settings = SETTINGS) -> dict[str, object]:
-    """A unit with findings, a process, and a name that matches nothing."""
-    subjects = ((restart("no")(HEALTHY), OWN), (PROCESS, None))
+    """A unit with findings, a process, a unit without settings, and a name that matches nothing."""
+    no_settings = replace(SECTION, is_valid=False)
+    subjects = ((restart("no")(HEALTHY), OWN), (PROCESS, None), (HEALTHY, no_settings))
     cases = [Case(SETTINGS.target, SETTINGS.user, MACHINE, subject, own) for subject, own in subjects]
     checked = tuple(Checked(case, judge(case)) for case in cases)
     missing = Missing("x", "there is no unit x.service", ("y.service",))

@@ -9,14 +9,12 @@ import pytest
 
 from memmon_systemd.arguments import parse
 from memmon_systemd.check.command import judge
-from memmon_systemd.check.conf_file import Problem
+from memmon_systemd.check.configured import ABSENT, Configured, FileProblem, Mistake, Rival
 from memmon_systemd.check.facts import (
     SWAP,
     Bound,
     Case,
     CgroupKind,
-    Configured,
-    FileProblem,
     Machine,
     OtherMonitor,
     OtherMonitors,
@@ -27,6 +25,7 @@ from memmon_systemd.check.facts import (
 from memmon_systemd.check.findings import Finding, Id, Level
 from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
+from memmon_systemd.conf_file import Problem
 from memmon_systemd.settings import KillWhom, Metric
 from memmon_systemd.systemd.manager import POLKIT_HINT
 from memmon_systemd.systemd.restart_rules import Disposition, ExitSet, RestartRules
@@ -171,6 +170,13 @@ def wraps(kill_mode: str) -> Change:
     return lambda subject: service(kill_mode=kill_mode)(shape(is_wrapper=True)(subject))
 
 
+def stopped_by_podman(main_name: str | None) -> Change:
+    """What Quadlet makes."""
+    return lambda subject: replace(
+        service(has_exec_stop=True, stops_container=True)(subject), main_name=main_name
+    )
+
+
 def triggered(kind: str) -> Change:
     """It is started by a socket."""
     return lambda subject: unit(triggered_by=("myapp.socket",))(restart(kind)(subject))
@@ -277,6 +283,8 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     ("shared memory", shape(shared_bytes=60 * MIB, mapped_bytes=50 * MIB), "", Id.SHARED_MEMORY, Level.NOTE),
     # how it is made
     ("ExecStop=", service(has_exec_stop=True), "", Id.EXEC_STOP, Level.WARNING),
+    ("ExecStop= of podman, main process another", service(has_exec_stop=True, stops_container=True), "",
+     Id.EXEC_STOP, Level.WARNING),
     ("another signal", unit(stop_signal=signal.SIGQUIT), "-s TERM", Id.NOT_STOP_SIGNAL, Level.WARNING),
     ("another signal of its own", unit(stop_signal=signal.SIGTERM), "-s USR1",
      Id.NOT_STOP_SIGNAL, Level.NOTE),
@@ -382,6 +390,10 @@ def test_swap_that_is_counted_or_forbidden_hides_nothing(options: str, swap_max_
         (wraps("process"), "--kill-whom all"),
         # ExecStop= is what a restart is for, and takes its own signal.
         (service(has_exec_stop=True), "--restart"),
+        # What conmon forwards stops the container as podman would.
+        (stopped_by_podman("conmon"), ""),
+        (stopped_by_podman("podman"), "-s INT"),
+        (stopped_by_podman(None), ""),
         (unit(stop_signal=signal.SIGQUIT), "-s QUIT"),
         (unit(stop_signal=signal.SIGQUIT), "-s auto"),
         (shape(dropped_by="app[812]"), "--restart"),
@@ -458,7 +470,25 @@ STOPPED = replace(OWN, active_state="failed")
 PROBLEM = FileProblem(OWN.files[0], Problem(3, "there is no setting MAXMEMORY=", "MAX_MEMORY=80%"))
 BY_ITSELF = MonitorOf("-m 400", OWN.unit)
 BEFORE = MonitorOf("-m 300", OWN.unit)
+SECTION = Configured("memory-monitor.service", ("Threshold=400M",), ("/etc/systemd/system/a.conf",))
+IGNORED = Mistake("/etc/systemd/system/a.conf:3: 'Treshold' is no key: did you mean Threshold=?", False)
+REFUSED = Mistake("/etc/systemd/system/a.conf:4: Metric=: 'all' is not one of anon", True)
+BY_SECTION = MonitorOf("-m 400", SECTION.unit)
 CONFIGURED: list[tuple[Configured, Change, Id, Level]] = [
+    (SECTION, monitored(BY_SECTION), Id.MONITORED, Level.NOTE),
+    (SECTION, monitored(MonitorOf("-m 400 -i 1", SECTION.unit)), Id.SETTINGS_NOT_IN_FORCE, Level.WARNING),
+    (replace(SECTION, active_state="failed"), facts(), Id.NOT_MONITORED, Level.WARNING),
+    (replace(SECTION, active_state=ABSENT), facts(), Id.NOT_MONITORED, Level.WARNING),
+    (replace(SECTION, mistakes=(IGNORED,)), facts(), Id.SETTING_IGNORED, Level.WARNING),
+    (replace(SECTION, mistakes=(REFUSED,), is_valid=False), restart("no"), Id.SETTING_WRONG, Level.ERROR),
+    (replace(SECTION, rival=Rival(OWN.unit, False, True)), facts(), Id.TWO_CONFIGURATIONS, Level.NOTE),
+    (replace(OWN, rival=Rival("the section", False, False)), facts(), Id.TWO_CONFIGURATIONS, Level.WARNING),
+    (
+        replace(STOPPED, rival=Rival("the section", True, False)),
+        monitored(MonitorOf("-m 300", SECTION.unit)),
+        Id.TWO_CONFIGURATIONS,
+        Level.WARNING,
+    ),
     (OWN, monitored(BY_ITSELF), Id.MONITORED, Level.NOTE),
     (OWN, monitored(BEFORE), Id.SETTINGS_NOT_IN_FORCE, Level.WARNING),
     (STOPPED, facts(), Id.NOT_MONITORED, Level.WARNING),
@@ -471,6 +501,32 @@ def test_what_is_wrong_with_a_configured_monitor_is_found_and_nothing_else(
     own: Configured, change: Change, wrong: Id, level: Level
 ) -> None:
     assert {one.id: one.level for one in found(change(HEALTHY), own=own)} == {wrong: level}
+
+
+def test_a_section_that_systemd_has_not_read_again_may_not_be_in_force() -> None:
+    changed = unit(needs_reload=True)(monitored(BY_SECTION)(HEALTHY))
+    ids = {one.id: one.remedy.command for one in found(changed, own=SECTION)}
+    assert ids == dict.fromkeys((Id.SETTINGS_NOT_IN_FORCE, Id.NEEDS_RELOAD), "systemctl daemon-reload")
+
+
+def test_settings_for_a_unit_with_a_section_go_into_that() -> None:
+    other = monitored(MonitorOf("-m 300 --for 5 --swap", SECTION.unit))(HEALTHY)
+    (finding,) = found(other, "-m 400 -s INT")
+    assert finding.id is Id.ALREADY_MONITORED
+    assert finding.remedy.command == "systemctl edit myapp.service"
+    lines = ("Threshold=400M", "Signal=SIGINT", "Swap=no", "For=0")
+    assert finding.remedy.lines == ("[X-MemoryMonitor]", *lines)
+    # A drop-in behind the one that systemctl edit makes would be stronger.
+    files = ("/etc/systemd/system/myapp.service", "/etc/systemd/system/myapp.service.d/own.conf")
+    for place, edits in ((files[:1], True), (files, False)):
+        known = replace(MonitorOf("-m 300", SECTION.unit), section_files=place)
+        (finding,) = found(monitored(known)(HEALTHY), "-m 400")
+        assert bool(finding.remedy.lines) is edits
+    assert finding.remedy.command == "systemctl daemon-reload"
+    assert (
+        finding.remedy.advice
+        == f"after these lines have been written to the section in {files[1]}: Threshold=400M"
+    )
 
 
 def test_no_remedy_stops_the_monitor_that_the_service_has() -> None:

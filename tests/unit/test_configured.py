@@ -11,6 +11,7 @@ from memmon_systemd.monitor.keeper import NothingKept
 from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.only_one import take_place
+from memmon_systemd.units.reload_watch import ReloadWatch
 from tests.unit.trees import MIB, Tree, linux_only, restart, use
 
 pytestmark = linux_only
@@ -322,3 +323,21 @@ def test_a_second_monitor_of_the_configured_units_is_refused(tmp_path: Path) -> 
     assert first >= 0
     with pytest.raises(StartError, match=r"process \d+ monitors these units already: use that one"):
         take_place(str(tmp_path / "run"))
+
+
+def test_where_a_reload_cant_be_seen_that_is_said_and_the_files_are_read_every_minute(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = str(tmp_path / "none")
+    monkeypatch.setattr("tests.unit.trees.ReloadWatch", lambda libc, _: ReloadWatch(libc, nowhere))
+    tree = start("--configured")
+    configure(tree, "app.service", "Threshold=300M")
+    tree.make("app.service", 200)
+    tree.advance(5)
+    (line,) = tree.log.having("inotify on ")
+    assert line.endswith("/none: No such file or directory: unit files are read every 1 min instead")
+    configure(tree, "app.service", "Threshold=100M")
+    tree.advance(50)
+    assert tree.asked == []
+    tree.advance(20)
+    assert tree.asked == [TERM]

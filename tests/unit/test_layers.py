@@ -10,14 +10,16 @@ PACKAGE = Path(__file__).parents[2] / "memmon_systemd"
 LAYERS = (
     ("errors", "formatting", "imports"),
     ("settings",),
-    ("parsing", "linux", "output", "systemd"),
+    ("conf_file", "parsing", "linux", "output", "systemd"),
     ("nearest", "options"),
     ("argument_rules",),
+    ("argv",),
     ("monitor",),
     ("pause_watch", "processes"),
     ("units",),
     ("names", "resident"),
     ("machine",),
+    ("own_settings",),
     ("keeping", "sources"),
     ("arguments",),
     ("check",),
@@ -88,7 +90,7 @@ def test_only_the_command_opens_the_check() -> None:
         for module in modules()
         if part_of(module) != "check" and any(part_of(name) == "check" for name in imports_of(module))
     }
-    assert openers == {"app", "ctl.check"}
+    assert openers == {"app", "ctl.check", "ctl.evidence", "ctl.origin"}
 
 
 def test_nothing_that_runs_the_monitor_opens_memmonctl() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from memmon_systemd.ctl import history, list_targets, metrics, words
+from memmon_systemd.ctl import history, list_targets, metrics, suggest, words
+from memmon_systemd.ctl.advice import Advice, Evidence
 from memmon_systemd.ctl.call import FORM, CallError, as_json, targets_of
 from memmon_systemd.ctl.command import parser
+from memmon_systemd.ctl.evidence import Read
 from memmon_systemd.ctl.journal import Entry, _entries
 from memmon_systemd.ctl.json_form import target_form
 from memmon_systemd.ctl.state import MonitorState, States
@@ -225,11 +227,12 @@ def fields(value: object, path: str = "") -> Iterator[str]:
 def test_every_field_of_the_json_is_documented_and_no_others() -> None:
     shown = row(paused_until_s=time.monotonic() + 5)
     asked = history.Asked(entry(Event.REQUESTED, "x"), None)
-    status = {**target_form(shown), "readings_bytes": {"current": 1}, "last_requests": []}
+    status = {**target_form(shown), "readings_bytes": {"current": 1}, "last_requests": [], "origin": "-m 80%"}
     answers: list[dict[str, object]] = [
         list_targets._form(States([state(shown.record)], []), [shown], [OTHER], ["a problem"]),
         {"targets": [status]},
         {"requests": [history.form(asked)]},
+        suggest._form("app.service", Advice("80%", 1, 1, None, ("why",)), Read(Evidence(1), [], None)),
         {"paused": ["a"], "pattern": "a", "time_s": None},
         {"resumed": ["a"]},
     ]

@@ -177,7 +177,8 @@ def test_a_name_that_can_be_no_target_is_refused(
 
 def test_what_systemd_says_of_a_name_is_passed_on(resolve: Callable[[str], Resolved]) -> None:
     resolved = resolve("app@.service")
-    resolved.tree.manager.failure = BusError(22, "Unit name app@.service is missing the instance name.")
+    why = "Unit name app@.service is missing the instance name."
+    resolved.tree.manager.failure = BusError(22, why, was_called=True)
     words = refusal(resolved)
     assert "missing the instance name" in words
     assert "name a unit as systemctl does" in words
@@ -225,4 +226,4 @@ def test_a_users_bus_that_is_slow_is_no_wrong_usage(
 
     monkeypatch.setattr("memmon_systemd.systemd.manager.Manager", no_manager)
     with pytest.raises(error):
-        Machine(tree.settings, {})
+        Machine(tree.settings, {}, tree.context.report.warn)

@@ -289,11 +289,19 @@ def test_values_that_do_not_go_together_are_named(lines: Iterable[str], problem:
 
 def test_a_default_that_does_not_go_with_the_threshold_is_named_there() -> None:
     found = asked("Threshold=95%", defaults=replace(DEFAULTS, hard_threshold=Share(90)))
-    assert found == UnitSettings(
-        None,
-        False,
-        (f"{PATH}:2: HardThreshold=: 90% is not above the threshold of 95%: use more than Threshold=",),
-    )
+    words = f"{PATH}:2: HardThreshold=: 90% is not above the threshold of 95%: use more than Threshold="
+    assert found == UnitSettings(None, False, (words,), (words,))
+
+
+def test_what_is_only_ignored_is_told_from_what_is_refused() -> None:
+    found = asked("Threshold=80%", "Treshold=70%", "For=soon")
+    assert len(found.problems) == 2
+    assert found.wrong == found.problems[1:]
+    assert asked("Threshold=80%", "Treshold=70%").wrong == ()
+    absent = asked("Treshold=70%")
+    assert [words.partition(": ")[2] for words in absent.wrong] == [
+        "no Threshold= in [X-MemoryMonitor]: not monitored"
+    ]
 
 
 def test_a_unit_opts_out_although_another_value_is_wrong() -> None:
@@ -304,9 +312,10 @@ def test_a_unit_opts_out_although_another_value_is_wrong() -> None:
 
 def test_what_could_not_be_read_keeps_the_last_good_settings() -> None:
     incomplete = replace(section("Threshold=80%"), is_complete=False, problems=("a: gone",))
-    assert unit_settings(incomplete, "a.service", DEFAULTS) == UnitSettings(None, False, ("a: gone",))
+    gone = UnitSettings(None, False, ("a: gone",), ("a: gone",))
+    assert unit_settings(incomplete, "a.service", DEFAULTS) == gone
     nothing = Section({}, ("a: gone",), None, False)
-    assert unit_settings(nothing, "a.service", DEFAULTS) == UnitSettings(None, False, ("a: gone",))
+    assert unit_settings(nothing, "a.service", DEFAULTS) == gone
 
 
 def test_all_mistakes_are_named() -> None:

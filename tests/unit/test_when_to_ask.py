@@ -230,6 +230,21 @@ def test_one_that_a_socket_starts_when_it_is_needed_isnt_missed(start: Start) ->
     assert tree.log.having("isn't back") == []
 
 
+def test_a_scope_that_has_ended_isnt_missed_and_its_next_one_is_measured(start: Start) -> None:
+    tree = start("-m 100 docker-*.scope")
+    tree.make("docker-1.scope", 101)
+    tree.advance(1)
+    (tree.top / "system.slice" / "docker-1.scope").rename(tree.top / "gone")
+    says(tree, "docker-1.scope", active_state="inactive", sub_state="dead")
+    tree.advance(10)
+    (line,) = tree.log.having("; systemd doesn't start scopes again")
+    assert line.startswith("docker-1.scope: ended after ")
+    assert tree.log.having("isn't back") == []
+    tree.make("docker-1.scope", 10)
+    tree.advance(10)
+    assert len(tree.log.having("docker-1.scope: ok:")) == 1
+
+
 def test_one_that_failed_holds_its_slot_until_that_is_reset_and_nobody_asks_about_it_meanwhile(
     start: Start,
 ) -> None:

@@ -34,6 +34,7 @@ from memmon_systemd.output.notify import Notifier
 from memmon_systemd.output.sink import Sink
 from memmon_systemd.processes.table import by_proc
 from memmon_systemd.settings import Action, Settings
+from memmon_systemd.systemd.command import Command
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.hook_units import HookState, HookUnits
 from memmon_systemd.systemd.manager import Manager
@@ -202,6 +203,8 @@ class StandInManager(Manager):
         """Of the services that aren't always started again."""
         self.files: dict[str, tuple[str, ...]] = {}
         """The fragment and the drop-ins of each unit."""
+        self.commands: dict[str, Command] = {}
+        """Of the services that are asked for what they run."""
         self.units: tuple[str, ...] = ()
         """What it lists."""
         self.stopped: set[str] = set()
@@ -229,6 +232,11 @@ class StandInManager(Manager):
         if self.failure:
             raise self.failure
         return self.files.get(unit.name, ())
+
+    def command(self, service: Unit) -> Command:
+        if self.failure:
+            raise self.failure
+        return self.commands[service.name]
 
     def load(self, name: str) -> tuple[str, str]:
         if self.failure:
@@ -360,7 +368,7 @@ class StandInMachine(Machine):
     def __init__(self, tree: Tree) -> None:
         self.connections = 0
         self._tree = tree
-        super().__init__(tree.settings, {})
+        super().__init__(tree.settings, {}, tree.context.report.warn)
         self.hierarchy = tree.hierarchy
 
     def connect(self) -> Systemd:

@@ -53,6 +53,11 @@ def run(*command: str) -> str:
     return done.stdout.strip()
 
 
+def systemd_version() -> int:
+    """That of the machine: 252, 257."""
+    return int(run("systemctl", "--version").split()[1])
+
+
 def property_of(unit: str, name: str) -> str:
     """One property as `systemctl show` writes it."""
     return properties_of(unit, name)[name]

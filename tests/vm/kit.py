@@ -16,6 +16,7 @@ from guest import (
     resident_kib,
     run,
     silent_bus,
+    systemd_version,
     waits_of,
     write_unit,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "resident_kib",
     "run",
     "silent_bus",
+    "systemd_version",
     "waits_of",
     "write_unit",
 ]

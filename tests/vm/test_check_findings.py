@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kit import CGROUPS, Leaky, Monitor, Service, eventually, property_of, run, write_unit
+import pytest
+from kit import CGROUPS, Leaky, Monitor, Service, eventually, property_of, run, systemd_version, write_unit
 
 SHELL = "/bin/sh -c '{}; exit'"
 HEALTHY = ("Restart=always", "MemoryMax=1G", "TimeoutStopSec=5")
@@ -112,6 +113,29 @@ def test_each_is_found_by_one_report_and_nothing_else() -> None:
     assert (Path("/dev/shm/left").stat().st_blocks * 512) >= 30 << 20
     Path("/dev/shm/left").unlink()
     run("systemctl", "stop", "needed.socket")
+
+
+@pytest.mark.skipif(systemd_version() < 257, reason="systemd is older than PrivatePIDs=")
+def test_with_private_pids_the_kernel_drops_a_signal_without_a_handler_and_the_check_says_so() -> None:
+    handling = Leaky("handling")
+    private = "PrivatePIDs=yes\n"
+    with started(
+        private=f"ExecStart=sleep infinity\n{private}",
+        handling=f"ExecStart={handling.exec_line()}\n{private}",
+    ):
+        handling.wait_for("started")
+        found = checked("-m", "60", "private.service", "handling.service")
+        assert {unit: levels(findings) for unit, findings in found.items()} == {
+            "private.service": {"signal-dropped": "error"},
+            "handling.service": {},
+        }
+        assert "sleep" in found["private.service"][0]["consequence"]
+        before = property_of("private.service", "InvocationID")
+        run("systemctl", "kill", "--kill-whom=main", "private.service", "handling.service")
+        # The one that handles it is started again; by then the other one would have been, too.
+        handling.wait_for("started", 2)
+        assert property_of("private.service", "InvocationID") == before
+        assert checked("-m", "60", "--restart", "private")["private.service"] == []
 
 
 EXPECTED = {

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import WORK, Leaky, Monitor, eventually, properties_of, property_of, run, write_unit
+from kit import WORK, Leaky, Monitor, eventually, properties_of, property_of, run, systemd_version, write_unit
 from shipped import Monitored, Shipped, leave_no_configuration, start, stop
 from test_check import check, found, levels
 
-from memmon_systemd.check.conf_file import read_conf
+from memmon_systemd.conf_file import read_conf
 
 YOUNGEST_S = 61.0
 """From this age on the growth of an invocation is used."""
@@ -66,7 +66,7 @@ def follow(options: tuple[str, ...], unit: str) -> list[str]:
             do(first["remedy"]["command"], first["remedy"]["lines"])
             # Of a unit that runs, systemd 257 takes a new limit at its next start only; 252 at the reload.
             for line in first["remedy"]["lines"]:
-                if line.startswith("MemoryMax=") and _version() >= 257:
+                if line.startswith("MemoryMax=") and systemd_version() >= 257:
                     run("systemctl", "set-property", "--runtime", unit, line)
         if first["remedy"]["option"]:
             options = (*options, *first["remedy"]["option"].split())
@@ -128,7 +128,7 @@ WORST = (
 
 def test_systemd_accepts_what_is_advised_for_every_type_of_service() -> None:
     """`systemd-analyze verify` says nothing, and the unit can still be loaded."""
-    kinds = (*TYPES, *(("notify-reload",) if _version() >= 253 else ()))
+    kinds = (*TYPES, *(("notify-reload",) if systemd_version() >= 253 else ()))
     units = {
         f"typed-{kind}-{restart}.service": WORST.format(
             type=kind, restart=restart, more=f"BusName=org.example.{restart}" if kind == "dbus" else ""
@@ -183,10 +183,6 @@ def test_a_verification_of_a_forbidden_advice_fails() -> None:
 def verified(*units: str) -> subprocess.CompletedProcess[str]:
     command = ("systemd-analyze", "verify", "--recursive-errors=no", *units)
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def _version() -> int:
-    return int(run("systemctl", "--version").split()[1])
 
 
 def test_a_oneshot_that_is_asked_as_advised_is_restarted() -> None:

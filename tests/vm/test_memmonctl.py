@@ -1,18 +1,20 @@
 """memmonctl with the shipped unit under a real systemd: what it shows, and what outlives a restart."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import eventually, property_of, run
+from kit import eventually, property_of, run, write_unit
 from shipped import RESTARTS, MachineWide, Monitored, Shipped, start, stop
 
 AS_TESTER = ("runuser", "-u", "tester", "--")
 SETTINGS = "MAX_MEMORY=30\nINTERVAL=500ms\n"
 SERVICE = f"TimeoutStopSec=300\n{RESTARTS}"
+REAL = ("dbus", "systemd-journald", "systemd-logind", "systemd-udevd", "wanted")
 STATES = Path("/run/memory-monitor")
 
 
@@ -52,6 +54,7 @@ def test_any_user_sees_what_is_monitored(seen: Monitored) -> None:
     status = memmonctl("status", "seen", before=AS_TESTER).stdout
     print(status)
     assert "threshold 30 MiB" in status
+    assert re.search(r"^  from +-m 30 .*memory-monitor/seen\.conf\)$", status, re.MULTILINE)
     assert "working-set" in status
 
 
@@ -182,11 +185,12 @@ def test_the_machine_wide_monitor_is_shown_with_each_units_settings_and_goes_on_
         eventually(lambda: target(calm.unit)["paused_until_s"] is not None, "the pause is kept")
         checked = memmonctl("check", "calm").stdout
         print(checked)
-        assert "Threshold=200M (memory-monitor.service, /run/systemd/system/calm.service)" in checked
+        origin = "Threshold=200M (memory-monitor.service, /run/systemd/system/calm.service)"
+        assert origin in " ".join(checked.split())
         assert "not-monitored" not in checked
         assert asked.said.count("SIGTERM") == 1
     run("systemctl", "kill", "--signal=KILL", asked.unit)
-    stop(asked, calm)
+    run("systemctl", "stop", asked.unit, calm.unit)
 
 
 def test_a_users_machine_wide_monitor_is_shown() -> None:
@@ -203,3 +207,51 @@ def test_a_users_machine_wide_monitor_is_shown() -> None:
     eventually(lambda: target("mine.service", before=as_tester).get("state") == "ok", "it is monitored again")
     run(*as_tester, "systemctl", "--user", "stop", "memory-monitor.service", "mine.service")
     own.unlink()
+
+
+def test_the_list_has_what_is_configured_and_not_monitored() -> None:
+    write_unit("idle.service", "[Service]\nExecStart=sleep infinity\n[X-MemoryMonitor]\nThreshold=70M\n")
+    write_unit("lonely.service", "[Service]\nExecStart=sleep infinity\n[X-MemoryMonitor]\nThreshold=71M\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "lonely.service")
+    shown = memmonctl(before=AS_TESTER).stdout
+    print(shown)
+    assert re.search(r"^idle\.service +not running +- +70 MiB .* memory-monitor$", shown, re.MULTILINE)
+    why = "memory-monitor.service isn't running: systemctl enable --now memory-monitor"
+    assert f"lonely.service: active, and not monitored: {why}\n" in shown
+    with MachineWide() as monitor:
+        monitor.wait_for("lonely.service: ok: .* of 71 MiB")
+        assert "lonely.service: active" not in memmonctl().stdout
+        assert "\nidle.service " in memmonctl().stdout
+    run("systemctl", "stop", "lonely.service")
+
+
+def test_a_suggestion_for_real_services_is_above_what_they_need_and_can_be_pasted() -> None:
+    own = Monitored("wanted", service=SERVICE)
+    start(own)
+    with MachineWide() as monitor:
+        for name in REAL:
+            done = memmonctl("suggest", name)
+            print(done.stdout)
+            assert done.returncode == 0, done.stderr
+            found = json.loads(memmonctl("suggest", name, "--json").stdout)["suggestion"]
+            group = Path("/sys/fs/cgroup") / property_of(f"{name}.service", "ControlGroup").strip("/")
+            peak = int((group / "memory.peak").read_text())
+            assert found["threshold_bytes"] > found["need_bytes"] >= found["usage_bytes"]
+            assert found["need_bytes"] >= peak or found["limit_bytes"] < peak * 2
+            section = done.stdout.partition("  [X-MemoryMonitor]\n")[2].replace("  ", "")
+            write_unit(f"{name}.service.d/suggested.conf", f"[X-MemoryMonitor]\n{section}")
+        run("systemctl", "daemon-reload")
+        for name in REAL:
+            monitor.wait_for(f"{name}.service: ok: ")
+        assert not monitor.lines_with("signalled")
+        for name in REAL:
+            (Path("/run/systemd/system") / f"{name}.service.d/suggested.conf").unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "stop", own.unit)
+
+
+def test_suggest_names_the_nearest_unit_of_one_that_there_is_not() -> None:
+    done = memmonctl("suggest", "systemd-journalt")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "there is no unit 'systemd-journalt.service': did you mean systemd-journald." in done.stderr

@@ -5,7 +5,6 @@ Source: parse_env_file_internal() and replace_env_argv() of systemd 252 to 257.
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Final
 
 SETTINGS: Final = ("MAX_MEMORY", "INTERVAL", "SIGNAL", "OPTIONS")
 """What memory-monitor@.service knows."""
+_SETTING_OF: Final = {"-m/--max-memory": "MAX_MEMORY", "-i/--interval": "INTERVAL", "-s/--signal": "SIGNAL"}
 _OF_PROGRAMS: Final = re.compile("(PYTHON|LC_|LANG|LD_|DBUS_|XDG_|MALLOC_|SYSTEMD_|TZ$|PATH$|HOME$)")
 """What isn't memory-monitor's, but may be meant for Python or a library."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -31,6 +31,12 @@ class Problem:
     words: str
     instead: str | None = None
     """What to write."""
+
+    def in_file(self, path: str) -> str:
+        """As a compiler writes it: FILE:LINE: what, and what works."""
+        place = f"{path}:{self.line}" if self.line else path
+        works = f": use {self.instead}" if self.instead is not None else ""
+        return f"{place}: {self.words}{works}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,8 @@ def _meant(name: str, known: Collection[str]) -> str | None:
     bare = name.removeprefix("\ufeff").strip().removeprefix("export ")
     plain = {one.replace("_", ""): one for one in known}
     wanted = re.sub("[^A-Z]", "", bare.upper())
+    import difflib  # Only for a mistake: a monitor that reads its file again need not hold it.
+
     close = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.75)
     return plain[close[0]] if close else None
 
@@ -203,6 +211,13 @@ def expand(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
         else:
             expanded.append(_VARIABLE.sub(value, word))
     return expanded
+
+
+def wrong_setting(error: str) -> tuple[str, str]:
+    """The setting that an error of the options comes from, and what is wrong with it."""
+    option, colon, words = error.partition(": ")
+    setting = _SETTING_OF.get(option)
+    return ("OPTIONS", f"{option}{colon}{words}") if setting is None else (setting, words)
 
 
 def variables_of(words: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,44 @@
+"""At the start systemd may be busy for seconds: a monitor waits for it, and then for nothing any more."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.audit.fake_systemd import Answer, FakeSystemd
+from tests.audit.units import HIGH_BYTES, FakeUnit, Start, unit_monitor
+from tests.process.leaker import Leaker
+
+BUSY_S = 3.0
+SOON_S = 30.0
+LONGER_THAN_ANY_WAIT_S = 60.0
+WAITS = "warning: systemd doesn't answer: .*: no answer within 1 s; waiting for it, 10 s at most"
+
+
+@pytest.mark.parametrize("arguments", [("-m", "500", "busy.service"), ("--configured",)])
+def test_a_monitor_that_starts_waits_for_it_and_says_so_once(
+    systemd: FakeSystemd,
+    start_monitor: Start,
+    start_leaker: Callable[..., Leaker],
+    arguments: tuple[str, ...],
+) -> None:
+    leaker = start_leaker("main", ignore=True)
+    unit = FakeUnit(systemd.top, "busy.service", leaker.pid)
+    systemd.configure("busy.service", "Threshold=500M")
+    (systemd.runtime / "systemd").mkdir()
+    systemd.busy_s = BUSY_S
+    monitor = unit_monitor(start_monitor, systemd, *arguments, changes=f"runtime-in={systemd.runtime}")
+    assert len([line for line in monitor.lines if re.search(WAITS, line)]) == 1
+    monitor.wait_for_line("busy.service: ok: ", SOON_S)
+    systemd.answer = Answer.IS_SILENT
+    unit.use(HIGH_BYTES)
+    leaker.wait_for_signals("SIGTERM", 1, SOON_S)
+    monitor.wait_for_line("KillUnit: no answer within 1 s", SOON_S)
+
+
+def test_where_it_never_answers_the_start_fails_with_what_was_asked(
+    systemd: FakeSystemd, start_monitor: Start
+) -> None:
+    systemd.busy_s = LONGER_THAN_ANY_WAIT_S
+    with pytest.raises(AssertionError, match="ControlGroup: no answer within 10 s"):
+        unit_monitor(start_monitor, systemd, "-m", "500", "busy.service")
