@@ -83,6 +83,7 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         return _once(monitor)
     monitor.refresh_all()
     sources.warn_of_what_stays_down()
+    sources.warn_of_hooks()
     sources.warn_of_missing_rights(environ)
     monitor.look_around()
     end = _stop_on_signals(monitor, context.poller)

@@ -57,6 +57,8 @@ def check_modes(wanted: Settings) -> None:
             raise UsageError(f"--check: changes nothing and exits: leave {option} out")
     if wanted.once and wanted.until_stopped:
         raise UsageError("--once: polls once and exits: leave --until-stopped out")
+    if wanted.once and wanted.target.condition_unit is not None:
+        raise UsageError("--once: polls once, and can't wait for --condition-unit: leave one of them out")
     if wanted.configured:
         for option, given in (
             ("--as", wanted.name_kind is not NameKind.AUTO),

@@ -132,6 +132,8 @@ def check_options(settings: Settings, meaning: Meaning) -> None:
             ("--reload", asked.action is Action.RELOAD),
             ("--then-restart", asked.then_restart_s is not None),
             ("--at-most", asked.at_most is not None),
+            ("--condition-unit", asked.condition_unit is not None),
+            ("--on-request", asked.on_request is not None),
             ("--kill-whom", asked.kill_whom is not None),
             ("--until-stopped", settings.until_stopped),
         ):

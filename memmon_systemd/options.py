@@ -116,7 +116,8 @@ _WHEN: Final = (
         key="HardThreshold",
         metavar="SIZE",
         parse=parsing.parse_threshold,
-        help="a second threshold, above which --for, --min-age and --at-most don't hold; default: none",
+        help="a second threshold, above which --for, --min-age, --at-most and --condition-unit don't hold;"
+        " default: none",
     ),
     Option(
         field="min_age_s",
@@ -145,6 +146,23 @@ _WHEN: Final = (
         help="how many units of a NAME or template may be down at a time; default: no bound",
     ),
     Option(
+        field="condition_unit",
+        flags=("--condition-unit",),
+        key="ConditionUnit",
+        metavar="UNIT",
+        parse=parsing.parse_hook,
+        help="start this oneshot service first, and ask only if it succeeds; default: none",
+    ),
+    Option(
+        field="condition_timeout_s",
+        flags=("--condition-timeout",),
+        key="ConditionTimeout",
+        metavar="TIME",
+        parse=parsing.parse_interval,
+        default=30.0,
+        help="how long that service may take; default 30",
+    ),
+    Option(
         field="repeat_s",
         flags=("--repeat",),
         key="Repeat",
@@ -163,6 +181,14 @@ _HOW: Final = (
         metavar="TIME",
         parse=parsing.parse_interval,
         help="have systemd restart a unit that still runs this long after the first request; default: off",
+    ),
+    Option(
+        field="on_request",
+        flags=("--on-request",),
+        key="OnRequest",
+        metavar="UNIT",
+        parse=parsing.parse_hook,
+        help="start this service at each request, without waiting for it; default: none",
     ),
     Option(
         field="kill_whom",

@@ -45,6 +45,13 @@ _TIME_PART = re.compile(_NUMBER + "([A-Za-z\u00b5\u03bc]*)\\s*", re.ASCII)
 _RATE_ENDING = re.compile(r"\s*/\s*s\s*$", re.ASCII)
 _COUNT = re.compile(r"\s*\d{1,6}\s*", re.ASCII)
 _SIGNAL_NUMBER = re.compile(r"\d{1,4}", re.ASCII)
+_HOOK = re.compile(r"[A-Za-z0-9:_.\\%-]+(?:@[A-Za-z0-9:_.\\%@-]*)?\.service", re.ASCII)
+"""The letters of a unit's name (systemd.unit(5)), and specifiers."""
+_BAD_SPECIFIER = re.compile(r"%(?![nNpi%])|(?<!%)%(?:%%)*$", re.ASCII)
+_UNIT_TYPES = tuple(
+    f".{kind}"
+    for kind in "service socket target timer path mount automount swap slice scope device".split()  # noqa: SIM905
+)
 _REALTIME_SIGNAL = re.compile(r"SIGRT(?:MIN(?:\+(\d{1,3}))?|MAX(?:-(\d{1,3}))?)", re.ASCII)
 
 
@@ -215,6 +222,23 @@ def _what_signals_work(full_name: str) -> str:
     close = difflib.get_close_matches(full_name, signal.Signals.__members__, n=1, cutoff=0.75)
     guess = f"{close[0]}, another name" if close else "a name such as SIGTERM or SIGUSR1"
     return f"use {guess}, or a number that kill -l lists (1 to {max(signal.valid_signals())})"
+
+
+def parse_hook(text: str) -> str:
+    """The name of a service, with ".service" added where it has no type; UsageError for anything else.
+
+    It may have the specifiers %n, %N, %p, %i and %% of the unit that is asked (systemd.unit(5)).
+    """
+    name = parse_name(text.strip())
+    if _BAD_SPECIFIER.search(name):
+        raise UsageError(
+            f"{quoted(text)} has another specifier than %n, %N, %p, %i: write %% for a percent sign"
+        )
+    if not name.endswith(_UNIT_TYPES):
+        name += ".service"
+    if not name.endswith(".service") or not _HOOK.fullmatch(name):
+        raise UsageError(f"{quoted(text)} is not a service: use a name such as mail-me@%n.service")
+    return name
 
 
 def parse_name(text: str) -> str:

@@ -125,6 +125,11 @@ class TargetSettings:
     repeat_s: float | None = None
     """Infinite: once in an invocation; None: a unit's TimeoutStopSec=, a process's interval."""
     then_restart_s: float | None = None
+    condition_unit: str | None = None
+    """The unit whose success permits a request; it may have specifiers."""
+    condition_timeout_s: float = 30.0
+    on_request: str | None = None
+    """The unit that is started at each request; it may have specifiers."""
     kill_whom: KillWhom | None = None
     dry_run: bool = False
 
@@ -133,6 +138,11 @@ class TargetSettings:
         """Whether one of the thresholds is a share of the limit."""
         hard = self.hard_threshold
         return self.threshold.follows_limit or (hard is not None and hard.follows_limit)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a unit is to be started before a request, or at it."""
+        return self.condition_unit is not None or self.on_request is not None
 
 
 UNSET: Final = TargetSettings(Share(100.0))

@@ -81,6 +81,7 @@ class Sources:
         # Imported here: a monitor of processes needs neither D-Bus (5 MB) nor inotify.
         from memmon_systemd.linux.libc import Libc
         from memmon_systemd.units.aftermath import Aftermath
+        from memmon_systemd.units.hooks import Hooks
         from memmon_systemd.units.ledger import Ledger
         from memmon_systemd.units.measured import UnitContext
         from memmon_systemd.units.roll import Rolls
@@ -99,6 +100,7 @@ class Sources:
             ledger,
             Rolls(systemd.manager, self._context.targets, ledger, asked.interval_s),
             Aftermath(systemd.manager, ledger, self._context.report),
+            Hooks(systemd.manager, ledger, self._context.report),
             self._context,
         )
         return UnitWatch(
@@ -160,6 +162,20 @@ class Sources:
             warn_of_what_stays_down(self.units.asked_by_signal(), manager, self._context.report)
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
+
+    def warn_of_hooks(self) -> None:
+        """Say of the hooks of the units that are known now if they are of no use."""
+        if not self._has_units:
+            return
+        targets = {
+            name: settings for name, settings in self.units.settings_of_all().items() if settings.has_hooks
+        }
+        if targets:
+            from memmon_systemd.units.hook_problems import warn_of_hooks
+
+            warn_of_hooks(targets, self._machine.connect().manager, self._context.report)
+            del warn_of_hooks
+            forget(("memmon_systemd.units.hook_problems",))
 
     def warn_of_missing_rights(self, environ: Mapping[str, str]) -> None:
         """Say of the units that are known now if systemd wouldn't let this user ask them."""

@@ -14,6 +14,7 @@ from typing import Final
 from memmon_systemd.check import (
     rules_configured,
     rules_containers,
+    rules_hooks,
     rules_memory,
     rules_options,
     rules_restart,
@@ -57,6 +58,7 @@ _RULES: Final[Sequence[Callable[[Case], Finding | None]]] = (
     *rules_shape.RULES,
     *rules_room.RULES,
     *rules_containers.RULES,
+    *rules_hooks.RULES,
 )
 _ORDER: Final = tuple(Level)
 _KINDS: Final[Mapping[NameKind, Kind]] = {

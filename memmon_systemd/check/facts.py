@@ -16,6 +16,7 @@ from memmon_systemd.check.shape import NO_SHAPE, Shape
 from memmon_systemd.check.unit_properties import ServiceProperties, UnitProperties
 from memmon_systemd.settings import UNBOUNDED, UNIT_BUDGET, Action, KillWhom, Metric, Rate, TargetSettings
 from memmon_systemd.systemd.restart_rules import Disposition
+from memmon_systemd.units.hook_problems import HookProblem
 from memmon_systemd.units.recipient import recipient
 
 SWAP: Final = "swap"
@@ -139,6 +140,8 @@ class Subject:
     shape: Shape = NO_SHAPE
     payload: Payload | None = None
     """The container that it only seems to run; None: there is none."""
+
+    hook_problems: tuple[HookProblem, ...] = ()
 
     @property
     def service(self) -> ServiceProperties | None:

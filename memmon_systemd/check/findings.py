@@ -30,6 +30,7 @@ class Id(StrEnum):
     FROZEN = "frozen"
     HARD_ABOVE_MAX = "hard-above-max"
     HARD_NOT_ABOVE = "hard-not-above"
+    HOOK_UNFIT = "hook-unfit"
     HIDEPID = "hidepid"
     KILL_MODE = "kill-mode"
     MAIN_UNKNOWN = "main-unknown"

@@ -27,6 +27,7 @@ from memmon_systemd.settings import KillWhom, Metric, Settings
 from memmon_systemd.systemd.restart_rules import Disposition
 from memmon_systemd.systemd.rights import may_request
 from memmon_systemd.systemd.unit import Unit
+from memmon_systemd.units.hook_problems import problems_of_hooks
 
 _METRICS: Final = (Metric.UNRECLAIMABLE, Metric.CURRENT, Metric.WORKING_SET, Metric.ANON)
 
@@ -68,6 +69,7 @@ class UnitReader:
             swap_max_bytes=bounds.swap_maximum.size_bytes if bounds.swap_maximum else None,
             trouble=bounds.trouble,
             monitors=self._monitors.of(name, main_pid),
+            hook_problems=problems_of_hooks(self._manager, name, asked),
         )
         if properties.control_group is None:
             return subject

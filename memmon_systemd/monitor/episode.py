@@ -7,7 +7,7 @@ from typing import Final
 from memmon_systemd.monitor.policy import Hold, Timing
 
 NEVER: Final = float("inf")
-_HARD_JUMPS: Final = (Hold.MIN_AGE, Hold.AT_MOST)
+_HARD_JUMPS: Final = (Hold.MIN_AGE, Hold.AT_MOST, Hold.CONDITION)
 _LONGEST_RECHECK_S: Final = 30.0
 
 

@@ -62,6 +62,7 @@ class Hold(Enum):
     MIN_AGE = "min-age"
     BUDGET = "budget"
     AT_MOST = "at-most"
+    CONDITION = "condition"
     PAUSED = "paused"
     KILL_MODE = "kill-mode"
 
@@ -89,6 +90,8 @@ class Situation:
     """Whether another first request of an invocation is within `--budget`."""
     is_its_turn: bool = True
     """Whether `--at-most` leaves room, and nobody in the queue is nearer to its threshold."""
+    is_permitted: bool = True
+    """Whether `--condition-unit` has succeeded, for this request."""
     leaves_memory: bool = False
     """Whether its main process would end and leave those that use the memory, to be started again."""
 
@@ -106,6 +109,8 @@ def hold(situation: Situation) -> Hold | None:
         return Hold.BUDGET
     if not situation.is_hard and not situation.is_its_turn:
         return Hold.AT_MOST
+    if not situation.is_hard and not situation.is_permitted:
+        return Hold.CONDITION
     return None
 
 

@@ -28,6 +28,7 @@ _WHY_HELD: Final = {
         "a restart leaves its other processes running (KillMode=), which use the memory; see --check"
     ),
     Hold.MIN_AGE: "it is younger than {}",
+    Hold.CONDITION: "{} decides whether it may be asked",
     Hold.PAUSED: "paused; asked once the pause has ended",
     Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",
 }
@@ -125,6 +126,8 @@ class Report:
             why = why.format(format_seconds(target.settings.min_age_s))
         elif reason is Hold.AT_MOST:
             why = why.format(target.settings.at_most)
+        elif reason is Hold.CONDITION:
+            why = why.format(target.condition_name)
         self._of(event, target, f"{_above(target)}: {why}", [("MEMORY_MONITOR_REASON", reason.value)])
 
     def request_failed(self, target: Target, outcome: Outcome) -> None:
@@ -209,6 +212,10 @@ class Report:
     def rests(self, unit: str, how: str, ended_s: float, why: str) -> None:
         """A unit that was asked has ended, and systemd isn't meant to start it again at once."""
         self.log.write(Event.RESTS, f"{unit}: {how} after {format_seconds(ended_s)}; {why}", unit)
+
+    def hook_started(self, unit: str, hook: str) -> None:
+        """A unit was started that is to know of a request."""
+        self.log.write(Event.HOOK_STARTED, f"{unit}: started {hook}", unit)
 
     def not_back(self, unit: str, how: str, down_s: float, why: str) -> None:
         """A unit that was asked has ended and isn't started again in time."""

@@ -40,12 +40,15 @@ class Requester:
         if paused_until_s is not None:
             episode.not_before_s = paused_until_s
             self._hold(target, episode, Hold.PAUSED, target.allowance(now_s))
+            target.forgo_permission()
             return False
         is_queued = episode.hold is Hold.AT_MOST and not gauge.is_hard
         if is_queued and not target.is_its_turn(now_s):
             # What else there is to be known of it can wait until then: 300 may be in the queue.
             episode.not_before_s = now_s + target.settings.interval_s
             return False
+        if episode.asked_s is None:
+            target.follow_condition(episode.over_since_s, now_s)
         try:
             presence = target.presence(now_s)
         except OSError as error:
@@ -60,6 +63,8 @@ class Requester:
             return False
         allowance = target.allowance(now_s)
         reason = _reason(target, gauge, episode, presence, allowance, now_s)
+        if reason is not Hold.CONDITION:
+            target.forgo_permission()
         if reason is None:
             self._make(target, episode, presence, allowance, now_s, escalates=escalates)
             return target.has_ended
@@ -82,18 +87,25 @@ class Requester:
             episode.not_before_s = allowance.free_at_s
         elif reason is Hold.AT_MOST:
             episode.not_before_s = now_s + interval_s
+        elif reason is Hold.CONDITION:
+            episode.not_before_s = target.condition_due_s(now_s)
         else:
             episode.recheck_later(now_s, interval_s)
         # One that was asked and stops is doing what it was asked to.
-        if episode.asked_s is None or reason is Hold.FROZEN:
-            self._hold(target, episode, reason, allowance)
+        is_shown = episode.asked_s is None or reason is Hold.FROZEN
+        if is_shown and self._hold(target, episode, reason, allowance) and reason is Hold.BUDGET:
+            target.call_hook(now_s)
 
-    def _hold(self, target: Target, episode: Episode, reason: Hold, allowance: Allowance) -> None:
+    def _hold(self, target: Target, episode: Episode, reason: Hold, allowance: Allowance) -> bool:
+        """Let the target be held for this reason; whether that is news, and was said."""
         target.state = State.HELD
-        if reason is not episode.hold:
-            episode.hold = reason
-            if target.is_news(reason):
-                self._report.held(target, reason, allowance)
+        if reason is episode.hold:
+            return False
+        episode.hold = reason
+        is_news = target.is_news(reason)
+        if is_news:
+            self._report.held(target, reason, allowance)
+        return is_news
 
     def _make(
         self,
@@ -124,6 +136,7 @@ class Requester:
         target.last_request_s = time.time()
         self._status.requests += 1
         self._report.requested(target, outcome, presence, allowance, now_s)
+        target.call_hook(now_s)
 
     def is_another(self, target: Target, now_s: float) -> bool:
         """Whether it is another invocation or process by now; not where that can't be read."""
@@ -175,9 +188,9 @@ def _reason(
         leaves_memory=presence.leaves_memory,
     )
     reason = hold(situation)
-    # The last rule, for to answer it can take a question to systemd.
+    # The last two rules, for to answer them takes questions to systemd, and starts a unit.
     if reason is Hold.AT_MOST and target.is_its_turn(now_s):
-        return None
+        return None if target.is_permitted(now_s) else Hold.CONDITION
     return reason
 
 

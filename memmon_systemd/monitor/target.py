@@ -166,6 +166,29 @@ class Target(ABC):
         del now_s
         return True
 
+    @property
+    def condition_name(self) -> str:
+        """The unit that permits requests; "" where there is none."""
+        return ""
+
+    def follow_condition(self, since_s: float, now_s: float) -> None:  # noqa: B027 - not every target has one
+        """Learn what became of the unit that permits requests, if it was started at `since_s` or later."""
+
+    def is_permitted(self, now_s: float) -> bool:
+        """Whether that unit has succeeded, for one request; else it is started. Raises nothing."""
+        del now_s
+        return True
+
+    def forgo_permission(self) -> None:  # noqa: B027
+        """What was permitted isn't done now: it is to be permitted again."""
+
+    def condition_due_s(self, now_s: float) -> float:
+        """When to see again whether it is permitted."""
+        return now_s
+
+    def call_hook(self, now_s: float) -> None:  # noqa: B027
+        """Start the unit that is to know of a request (`--on-request`). Raises nothing."""
+
     def is_news(self, reason: Hold) -> bool:
         """Whether it is worth a line that this holds it back; asked once in an invocation."""
         del reason

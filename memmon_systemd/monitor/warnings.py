@@ -178,6 +178,23 @@ class Warnings:
         more = ", ..." if len(processes) > _MOST_NAMES else ""
         self._warn(Event.NEAR_UNIT, f"{name}: processes {some}{more}{near_unit}")
 
+    def hook_unfit(self, unit: str, option: str, hook: str, problem: str) -> None:
+        """What is to be started before or at a request can't be, or isn't of use."""
+        self._warn(Event.HOOK_UNFIT, f"{unit}: {option} {hook}: {problem}", unit)
+
+    def hooks_unknown(self, unit: str, why: str) -> None:
+        """Whether the hooks of a unit are of use can't be asked."""
+        self._warn(Event.HOOK_UNFIT, f"{unit}: can't tell whether its hooks are of use: {why}", unit)
+
+    def hook_failed(self, unit: str, hook: str, why: str) -> None:
+        """What was to know of a request wasn't started, or has failed."""
+        self._warn(Event.HOOK_FAILED, f"{unit}: {hook}: {why}; see systemctl status {hook}", unit)
+
+    def condition_refused(self, unit: str, hook: str, why: str) -> None:
+        """The unit that permits requests has failed, or could not be started; said once for each reason."""
+        sentence = f"{unit}: not asked: {hook} doesn't permit it: {why}; tried again after --repeat"
+        self._warn(Event.CONDITION_REFUSED, sentence, unit)
+
     def state_unwritten(self, why: str) -> None:
         """Other processes can't see what is monitored, nor can the next monitor."""
         sentence = f"no state file ({why}): memmonctl doesn't show this monitor"

@@ -13,15 +13,13 @@ from memmon_systemd.settings import Action
 from memmon_systemd.systemd.bus import CALL_DEADLINE_S, Bus
 from memmon_systemd.systemd.command import Command, read_command
 from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.hook_units import HookUnits
 from memmon_systemd.systemd.properties import LOADED, Properties, moment_s, seconds
-from memmon_systemd.systemd.unit import DESTINATION, Unit, UnitState
+from memmon_systemd.systemd.unit import DESTINATION, MANAGER, PATH, Unit, UnitState
 
 if TYPE_CHECKING:
     from memmon_systemd.systemd.restart_rules import RestartRules
 
-_PATH: Final = b"/org/freedesktop/systemd1"
-MANAGER: Final = (DESTINATION, _PATH, b"org.freedesktop.systemd1.Manager")
-"""Where the manager itself is on the bus: destination, path, interface."""
 _NO_USER: Final = 2**32 - 1  # UID_INVALID: UID= of a service without User=.
 POLKIT_HINT: Final = "run as root, or allow org.freedesktop.systemd1.manage-units by a polkit rule"
 _DOWN: Final = [b"activating", b"deactivating", b"reloading", b"failed"]
@@ -42,6 +40,7 @@ class Manager:
     ) -> None:
         """Connect to it; `on_busy` as for a `Bus`."""
         self._bus = Bus(user, environ, call_deadline_s, on_busy)
+        self.hook_units = HookUnits(self._bus)
         self._own_user = os.getuid() if user else 0
 
     def hasten(self) -> None:
@@ -54,7 +53,7 @@ class Manager:
 
     def unit(self, name: str) -> Unit:
         """A unit by its full name, without a call."""
-        return Unit(name, self._bus.encode_path(_PATH + b"/unit", name))
+        return Unit(name, self._bus.encode_path(PATH + b"/unit", name))
 
     def load(self, name: str) -> tuple[str, str]:
         """A unit's own name, of which `name` may be an alias, and its LoadState."""
@@ -236,6 +235,13 @@ class Manager:
         except BusError as error:
             if error.errno != errno.ENOENT:
                 raise
+        try:
+            # No valid name: a valid one would be a question to polkit first, for a user who isn't root.
+            self.hook_units.start(self.unit("memory-monitor-rehearsal"))
+        except BusError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+        self.hook_units.state(self.unit("-.slice"))
 
     def _listed(self, states: Sequence[bytes], patterns: Sequence[str]) -> Sequence[Row]:
         """The units in memory of these names and globs, in one answer; in any state if none is given."""

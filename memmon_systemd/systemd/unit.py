@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 DESTINATION: Final = b"org.freedesktop.systemd1"
+PATH: Final = b"/org/freedesktop/systemd1"
+MANAGER: Final = (DESTINATION, PATH, b"org.freedesktop.systemd1.Manager")
+"""Where the manager itself is on the bus: destination, path, interface."""
 
 
 def one_of_each_template(names: Iterable[str]) -> Collection[str]:

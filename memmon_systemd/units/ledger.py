@@ -78,6 +78,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self.deciding: set[str] = set()
+        """The units whose conditions run: they hold their slots of `--at-most`."""
 
     def allowance(self, name: str, settings: TargetSettings, now_s: float) -> Allowance:
         """What the budget of a unit leaves."""

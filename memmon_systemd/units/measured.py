@@ -17,6 +17,7 @@ from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.events import MemoryEvents
 from memmon_systemd.units.gauge import UnitGauge, open_sum_gauge, open_unit_gauge, unit_schedule
+from memmon_systemd.units.hooks import Hooks
 from memmon_systemd.units.ledger import Ledger
 from memmon_systemd.units.oom_kills import UNKNOWN_KILLS, OomKills
 from memmon_systemd.units.roll import Rolls
@@ -38,6 +39,7 @@ class UnitContext:
     ledger: Ledger
     rolls: Rolls
     aftermath: Aftermath
+    hooks: Hooks
     shared: Context
 
 

@@ -55,6 +55,10 @@ class Members(Source):
             if target.settings.action is Action.SIGNAL
         }
 
+    def settings_of_all(self) -> dict[str, TargetSettings]:
+        """The settings of each unit that is waited for or measured now."""
+        return {name: target.settings for name, target in self._targets.items()}
+
     def reload(self) -> None:
         """Read the files of configured units again, at the next refresh; for a signal handler."""
         if self._choice.configured is not None:

@@ -37,12 +37,15 @@ class Rolls:
             return True
         taken = {name for name in self._taken(group, now_s) if name != target.name}
         room = at_most - len(taken)
+        if target.name in self._ledger.deciding:
+            return room > 0  # It had its turn when its condition was started.
         return room > 0 and self._nearer(target, group, room) < room
 
     def _taken(self, group: str, now_s: float) -> frozenset[str]:
         read_s, down = self._down.get(group, (NEVER, None))
         if not read_s <= now_s < read_s + self._interval_s:
             read_s, down = self._down[group] = (now_s, self._down_now(group))
+        deciding = frozenset(name for name in self._ledger.deciding if self._group_of(name) == group)
         # One that was said not to be back is failed or late: systemd knows if it still is.
         asked = frozenset(
             name
@@ -50,7 +53,7 @@ class Rolls:
             if self._group_of(name) == group
             and (down is None or entry.said_s is None or entry.said_s > read_s)
         )
-        return asked if down is None else asked | down
+        return (asked if down is None else asked | down) | deciding
 
     def _down_now(self, group: str) -> frozenset[str] | None:
         try:

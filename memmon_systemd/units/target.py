@@ -11,12 +11,13 @@ from memmon_systemd.linux.cgroup import Found
 from memmon_systemd.linux.wrapper import leaves_memory
 from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.policy import Activity, Hold
-from memmon_systemd.monitor.target import Allowance, Outcome, Presence
+from memmon_systemd.monitor.target import NEVER, Allowance, Outcome, Presence
 from memmon_systemd.settings import UNIT_BUDGET, Action, KillWhom, Rate, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.unit import UNKNOWN, Unit, UnitState
 from memmon_systemd.units.activity import activity_of
+from memmon_systemd.units.hook_name import hook_name
 from memmon_systemd.units.measured import DEFAULT_REPEAT_S, MeasuredUnit, UnitContext
 
 _SHORTEST_REPEAT_S: Final = 1.0
@@ -166,6 +167,44 @@ class UnitTarget(MeasuredUnit):
         """Whether enough of its kind are up."""
         at_most = self.settings.at_most
         return at_most is None or self._context.rolls.is_its_turn(self, at_most, now_s)
+
+    @property
+    def condition_name(self) -> str:
+        """The unit that permits requests, without specifiers."""
+        pattern = self.settings.condition_unit
+        return "" if pattern is None else hook_name(pattern, self.name)
+
+    @property
+    def _retry_s(self) -> float:
+        """How long after a refusal its condition is started again: `--repeat`, but not never."""
+        return self.repeat_s if self.repeat_s < NEVER else DEFAULT_REPEAT_S
+
+    def follow_condition(self, since_s: float, now_s: float) -> None:
+        """Learn how far its condition is."""
+        if self.settings.condition_unit is not None:
+            self._context.hooks.follow_condition(self.name, self.settings, since_s, now_s)
+
+    def is_permitted(self, now_s: float) -> bool:
+        """Whether its condition has succeeded; nothing is started in a dry run."""
+        if self.settings.dry_run:
+            return True
+        return self._context.hooks.is_permitted(self.name, self.settings, self._retry_s, now_s)
+
+    def forgo_permission(self) -> None:
+        """Its condition is to be started again."""
+        if self.settings.condition_unit is not None:
+            self._context.hooks.forgo(self.name)
+
+    def condition_due_s(self, now_s: float) -> float:
+        """When to see again how far its condition is."""
+        return self._context.hooks.condition_due_s(self.name, now_s)
+
+    def call_hook(self, now_s: float) -> None:
+        """Start what is to know of a request; nothing in a dry run."""
+        asked = self.settings
+        if asked.on_request is not None and not asked.dry_run:
+            self._context.hooks.call(self.name, asked.on_request, now_s)
+            self._on_event(now_s)
 
     def is_news(self, reason: Hold) -> bool:
         """That its budget is used up is said once, over all invocations."""

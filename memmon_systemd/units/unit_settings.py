@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OPT_OUT: Final = "infinity"
 """As Threshold=: this unit isn't monitored, whatever wider drop-ins say."""
 _THRESHOLD: Final = "Threshold"
-_LATER: Final = ("ConditionUnit", "OnRequest")
 _EXTENSION: Final = "X-"
 """How keys start that systemd ignores without a word."""
 _LONGEST_GUESSED: Final = 64
@@ -127,8 +126,6 @@ def _values(section: Section, problems: _Problems) -> tuple[dict[str, object], b
 
 
 def _unknown(key: str) -> str:
-    if key in _LATER:
-        return f"{key}= is not supported yet: it is ignored"
     # Imported here: only a mistake needs it, and it takes difflib.
     from memmon_systemd.nearest import nearest
 

@@ -92,7 +92,10 @@ class UnitWatch(Members):
         for target in list(self._targets.values()):
             if target.events is not None and target.muted_until_s <= now_s:
                 target.events.listen(now_s)
-        self._follow_up_s = self._context.aftermath.follow(now_s, self._interval_s)
+        self._follow_up_s = min(
+            self._context.aftermath.follow(now_s, self._interval_s),
+            self._context.hooks.follow(now_s, self._interval_s),
+        )
         if self._stop is not None and self._is_asked_for_stop():
             self._has_stopped = self._stop.has_come(self._choice.names())
         if self._watch.problem:

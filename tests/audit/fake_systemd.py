@@ -57,6 +57,10 @@ class FakeSystemd:
         self.runtime = top.parent / "runtime"
         """Where a reload shows, and where the unit files are that `configure` writes."""
         self.kill_mode = "control-group"
+        self.hooks: dict[str, str] = {}
+        """How units that were started have ended: "inactive" (they have succeeded) or "failed"."""
+        self.starts: list[str] = []
+        """Each StartUnit so far."""
         self.kills: list[tuple[str, str, int]] = []
         """Each KillUnit so far: unit, whom, signal."""
         self.busy_s = 0.0
@@ -128,6 +132,13 @@ class FakeSystemd:
             if call.body[0] != "-.slice":
                 return _no_such_unit(call)
             return new_method_return(call, "o", (_UNIT_PATHS + "_2d_2eslice",))
+        if method in ("Ref", "Unref"):
+            return new_method_return(call)
+        if method == "StartUnit":
+            self.starts.append(call.body[0])
+            if call.body[0] not in self.hooks:
+                return _no_such_unit(call)
+            return new_method_return(call, "o", (f"/org/freedesktop/systemd1/job/{len(self.starts)}",))
         if method == "KillUnit":
             return self._kill(call)
         return new_error(call, f"{_ERROR}.UnknownMethod", "s", (f"no {method} here",))
@@ -162,12 +173,15 @@ class FakeSystemd:
             "ActiveState": ("s", self._active_state(unit)),
             "SubState": ("s", "running"),
             "Job": ("(uo)", (0, "/")),
+            "ConditionResult": ("b", True),
+            "ConditionTimestampMonotonic": ("t", 1_000_000),
+            **dict.fromkeys(("Conflicts", "Requires", "BindsTo", "PartOf"), ("as", [])),
             "InvocationID": ("ay", self._invocation(unit)),
             "MainPID": ("u", main_pid),
             "ExecMainPID": ("u", main_pid),
             "TimeoutStopUSec": ("t", _TIMEOUT_STOP_USEC),
             "TimeoutStartUSec": ("t", 90_000_000),
-            "Type": ("s", "simple"),
+            "Type": ("s", "oneshot" if unit in self.hooks else "simple"),
             "KillMode": ("s", self.kill_mode),
             "TriggeredBy": ("as", []),
             "RestartKillSignal": ("i", 15),
@@ -224,6 +238,8 @@ class FakeSystemd:
         return (unit, unit, "loaded", self._active_state(unit), "running", "", path, 0, "", "/")
 
     def _active_state(self, unit: str) -> str:
+        if unit in self.hooks:
+            return self.hooks[unit]
         return self.active_state if (self.top / unit).exists() else "inactive"
 
     def _invocation(self, unit: str) -> bytes:

@@ -37,6 +37,7 @@ HELD = {
     "min-age": ("--min-age", "8760h"),
     "budget": ("--budget", "1/1h"),
     "at-most": ("--at-most", "1"),
+    "condition": ("--condition-unit", "lock@%i"),
 }
 """What holds a request back: the options."""
 WHY_HELD = {
@@ -45,6 +46,7 @@ WHY_HELD = {
     "min-age": "younger",
     "budget": "asked once",
     "at-most": "of its kind are down",
+    "condition": "decides whether",
 }
 
 
@@ -226,6 +228,8 @@ def test_while_a_unit_is_held_for_a_while_and_again(
         wait_for_count(monitor, "waiting: it stopped", 1)
         first.start()
         wait_for_count(monitor, ": ok: ", 3)
+    if case == "condition":
+        systemd.hooks["lock@1.service"] = "failed"
     if case == "state":
         systemd.active_state = "deactivating"
     held = second if case == "at-most" else first
@@ -240,6 +244,26 @@ def test_while_a_unit_is_held_for_a_while_and_again(
             wait_for_count(monitor, f"{held.name}: ok: within again", passes)
     asked = {unit for unit, _, _ in systemd.kills}
     assert asked == ({first.name} if case in ("budget", "at-most") else set())
+
+
+def test_while_hooks_are_started_before_and_at_20_requests(
+    systemd: FakeSystemd, start_monitor: Start, start_leaker: Callable[..., Leaker], record: Record
+) -> None:
+    systemd.hooks |= {"lock.service": "inactive", "mail@hooked.service.service": "failed"}
+    unit = FakeUnit(systemd.top, "hooked.service", start_leaker("main", ignore=True).pid)
+    hooks = ("--condition-unit", "lock", "--on-request", "mail@%n", "--budget", "infinity")
+    monitor = unit_monitor(start_monitor, systemd, *hooks, "-i", INTERVAL, unit.name, changes=FASTER)
+    with nothing_asked(monitor, record):
+        for restarts in range(1, 21):
+            unit.use(HIGH_BYTES)
+            wait_for_count(monitor, "hooked.service: started mail@hooked.service.service", restarts)
+            wait_for_count(monitor, "mail@hooked.service.service: it failed", restarts)
+            unit.stop()
+            wait_for_count(monitor, "waiting: it stopped", restarts)
+            unit.start()
+            wait_for_count(monitor, "hooked.service: ok: ", restarts + 1)
+    assert len(systemd.kills) >= 20
+    assert systemd.starts.count("lock.service") >= 20
 
 
 def test_while_a_unit_restarts_50_times(systemd: FakeSystemd, start_monitor: Start, record: Record) -> None:

@@ -150,6 +150,13 @@ WAYS_TO_SAY: dict[Event, list[Callable[[Report], None]]] = {
     Event.LEFT_TO_ANOTHER: [lambda r: r.left_to("app.service", "memory-monitor@app.service")],
     Event.TAKEN_OVER: [lambda r: r.taken_over("app.service", "memory-monitor@app.service")],
     Event.UNIT_SETTINGS_WRONG: [lambda r: r.warn.unit_settings("app.service", "/x:3: 'q'", is_kept=True)],
+    Event.HOOK_UNFIT: [
+        lambda r: r.warn.hook_unfit("app.service", "--on-request", "mail.service", "not found"),
+        lambda r: r.warn.hooks_unknown("app.service", "no answer within 1 s"),
+    ],
+    Event.HOOK_STARTED: [lambda r: r.hook_started("app.service", "mail.service")],
+    Event.HOOK_FAILED: [lambda r: r.warn.hook_failed("app.service", "mail.service", "it failed")],
+    Event.CONDITION_REFUSED: [lambda r: r.warn.condition_refused("app.service", "lock.service", "it failed")],
     Event.UNIT_FILES_UNKNOWN: [lambda r: r.warn.unit_files_unknown("no answer within 1 s")],
     Event.OWNER_UNKNOWN: [lambda r: r.warn.owner_unknown("app.service", "app[123]", "no answer within 1 s")],
     Event.PAUSED: [lambda r: r.paused("worker@*.service", None, "until 14:05")],

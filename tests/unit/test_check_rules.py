@@ -29,6 +29,7 @@ from memmon_systemd.conf_file import Problem
 from memmon_systemd.settings import KillWhom, Metric
 from memmon_systemd.systemd.manager import POLKIT_HINT
 from memmon_systemd.systemd.restart_rules import Disposition, ExitSet, RestartRules
+from memmon_systemd.units.hook_problems import HookProblem
 from memmon_systemd.units.recipient import NO_MAIN_PROCESS
 
 MIB = 1 << 20
@@ -103,6 +104,11 @@ def unit(**changes: object) -> Change:
 def facts(**changes: object) -> Change:
     """It with other facts."""
     return lambda subject: replace(subject, **changes)  # type: ignore[arg-type]  # by the table
+
+
+def hooks(option: str) -> Change:
+    """One of its hooks isn't there."""
+    return facts(hook_problems=(HookProblem(option, "hook.service", "there is none"),))
 
 
 def restart(kind: str, **sets: ExitSet) -> Change:
@@ -294,6 +300,9 @@ BROKEN: list[tuple[str, Change, str, Id, Level]] = [
     # containers
     ("a container elsewhere", facts(payload=Payload("docker", None)), "", Id.PAYLOAD_ELSEWHERE, Level.ERROR),
     ("conmon and SIGUSR1", facts(main_name="conmon"), "-s USR1", Id.SIGNAL_NOT_FORWARDED, Level.ERROR),
+    # hooks
+    ("no condition", hooks("--condition-unit"), "", Id.HOOK_UNFIT, Level.ERROR),
+    ("no hook", hooks("--on-request"), "", Id.HOOK_UNFIT, Level.WARNING),
     # the unit
     ("masked", unit(load_state="masked"), "", Id.NOT_LOADED, Level.ERROR),
     ("stopped", facts(pids=(), readings={}), "", Id.NOT_RUNNING, Level.NOTE),

@@ -91,6 +91,11 @@ RUNNING = Activity.RUNNING
         # Not all at once; --hard jumps the queue.
         (Situation(RUNNING, is_its_turn=False), Hold.AT_MOST),
         (Situation(RUNNING, is_its_turn=False, is_hard=True), None),
+        # By the leave of another unit, the last rule; --hard needs none.
+        (Situation(RUNNING, is_permitted=False), Hold.CONDITION),
+        (Situation(RUNNING, is_permitted=False, is_hard=True), None),
+        (Situation(RUNNING, is_permitted=False, is_its_turn=False), Hold.AT_MOST),
+        (Situation(RUNNING, is_permitted=False, has_budget=False), Hold.BUDGET),
     ],
 )
 def test_the_first_rule_that_says_no_decides(situation: Situation, reason: Hold | None) -> None:

@@ -98,6 +98,9 @@ CASES = {
     "Budget=infinity": {"budget": UNBOUNDED},
     "AtMost=1": {"at_most": 1},
     "Repeat=infinity": {"repeat_s": float("inf")},
+    "ConditionUnit=lock@%n": {"condition_unit": "lock@%n.service"},
+    "ConditionTimeout=1min": {"condition_timeout_s": 60.0},
+    "OnRequest=mail-me@%n.service": {"on_request": "mail-me@%n.service"},
     "KillWhom=all": {"kill_whom": KillWhom.ALL},
     "Action=restart": {"action": Action.RESTART},
     "ThenRestart=10min": {"then_restart_s": 600.0},
@@ -209,8 +212,6 @@ def test_a_unit_name_of_255_bytes_is_one_like_others() -> None:
             "\x1b[2J=5",
             r"'\x1b[2J' is no key of [X-MemoryMonitor] and is ignored: use one of Threshold, Interval,",
         ),
-        ("ConditionUnit=a.service", "ConditionUnit= is not supported yet: it is ignored"),
-        ("OnRequest=", "OnRequest= is not supported yet: it is ignored"),
     ],
 )
 def test_an_unknown_key_is_named_and_the_rest_holds(line: str, problem: str) -> None:
@@ -245,6 +246,9 @@ WRONG = {
     "KillWhom=none": "KillWhom=: 'none' is not one of main, control, all",
     "Action=kill": "Action=: 'kill' is not one of signal, restart, reload",
     "ThenRestart=infinity": "ThenRestart=: 'infinity' never ends",
+    "ConditionUnit=lock.timer": "ConditionUnit=: 'lock.timer' is not a service: use a name such as",
+    "ConditionTimeout=0": "ConditionTimeout=: '0' is too short: use at least 10ms",
+    "OnRequest=mail@%H": "OnRequest=: 'mail@%H' has another specifier than %n, %N, %p, %i",
     "DryRun=2": "DryRun=: '2' is not a boolean: use yes or no",
 }
 

@@ -36,11 +36,14 @@ from memmon_systemd.processes.table import by_proc
 from memmon_systemd.settings import Action, Settings
 from memmon_systemd.systemd.command import Command
 from memmon_systemd.systemd.errors import BusError
+from memmon_systemd.systemd.hook_units import HookState, HookUnits
 from memmon_systemd.systemd.manager import Manager
+from memmon_systemd.systemd.properties import Properties
 from memmon_systemd.systemd.restart_rules import RestartRules
 from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.aftermath import Aftermath
 from memmon_systemd.units.configured import Configured
+from memmon_systemd.units.hooks import Hooks
 from memmon_systemd.units.ledger import Ledger
 from memmon_systemd.units.measured import UnitContext
 from memmon_systemd.units.other_monitors import OtherMonitors
@@ -140,6 +143,42 @@ class Log:
         return [line for line in self.lines if words in line]
 
 
+class StandInHookUnits(HookUnits):
+    """The units that are started as hooks; each ends as a test tells it to."""
+
+    def __init__(self, manager: StandInManager) -> None:
+        self._manager = manager
+        self.states: dict[str, HookState] = {}
+        """How far they are; the others have succeeded."""
+        self.absent: set[str] = set()
+        self.kept: list[str] = []
+        """Those that are kept loaded, to see how they end."""
+
+    def keep(self, unit: Unit) -> None:
+        self._answer()
+        self.kept.append(unit.name)
+
+    def start(self, unit: Unit) -> None:
+        if unit.name in self.absent:
+            raise BusError(errno.ENOENT, f"Unit {unit.name} not found.", was_called=True)
+        self._manager.do(f"start {unit.name}")
+
+    def state(self, unit: Unit) -> HookState:
+        self._answer()
+        self._manager.questions += 1
+        return self.states.get(unit.name, HookState("inactive", "dead", 0, is_condition_met=True))
+
+    def let_go(self, unit: Unit) -> None:
+        self._answer()
+        self.kept.remove(unit.name)
+
+    def _answer(self) -> None:
+        if self._manager.failure:
+            # The connection is lost, and with it what was kept by it.
+            self.kept.clear()
+            raise self._manager.failure
+
+
 class StandInManager(Manager):
     """Answers as a test tells it to, and keeps what it was asked to do."""
 
@@ -173,6 +212,8 @@ class StandInManager(Manager):
         """Units that a job is about to start."""
         self.load_states: dict[str, str] = {}
         """Of the units that aren't loaded."""
+        self.hook_units: StandInHookUnits = StandInHookUnits(self)
+        self.hook_files: dict[str, Properties] = {}
         self.failure: Exception | None = None
         self.asked: list[tuple[float, str]] = []
         """When it was asked to do what: "kill app.service main 15"."""
@@ -248,7 +289,7 @@ class StandInManager(Manager):
         )
 
     def reload(self, unit: Unit) -> None:
-        self._do(f"reload {unit.name}")
+        self.do(f"reload {unit.name}")
 
     def identity(self, unit: Unit) -> UnitState:
         return self.state(unit)
@@ -292,17 +333,22 @@ class StandInManager(Manager):
         raise self.impossible
 
     def kill(self, unit: Unit, whom: str, signal_number: int) -> None:
-        self._do(f"kill {unit.name} {whom} {signal_number}")
+        self.do(f"kill {unit.name} {whom} {signal_number}")
 
     def restart(self, unit: Unit) -> None:
-        self._do(f"restart {unit.name}")
+        self.do(f"restart {unit.name}")
+
+    def properties(self, unit: Unit) -> Properties:
+        if self.failure:
+            raise self.failure
+        return self.hook_files[unit.name]
 
     def start_again(self, name: str) -> None:
         """Let a unit be in another invocation from now on."""
         known = self.states.get(name, self.usual)
         self.states[name] = replace(known, invocation_id=known.invocation_id + b"'")
 
-    def _do(self, what: str) -> None:
+    def do(self, what: str) -> None:
         if self.on_request:
             self.on_request(what)
         if self.failure:
@@ -368,6 +414,7 @@ class Tree:
                 ledger,
                 Rolls(self.manager, self.context.targets, ledger, asked.interval_s),
                 Aftermath(self.manager, ledger, self.context.report),
+                Hooks(self.manager, ledger, self.context.report),
                 self.context,
             ),
             asked,
