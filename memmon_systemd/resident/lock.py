@@ -18,7 +18,7 @@ from memmon_systemd.imports import forget_inspect
 from memmon_systemd.linux.libc import Libc
 
 _SMALL_BYTES: Final = 320 * 1024
-_CROWD_BYTES: Final = 1024 * 1024
+_CROWD_BYTES: Final = 1536 * 1024
 """For 2,000 processes that come at once, with what is left of the arenas."""
 _LARGE_BYTES: Final = 640 * 1024
 """libsystemd 257 takes 260 KiB for a connection, and pystemd keeps one that was lost during a call."""
