@@ -141,19 +141,13 @@ def test_a_reload_and_sighup_read_its_file_again_and_keep_what_is_right() -> Non
         pid = monitor.pid
         Shipped("read-again", "MAX_MEMORY=25\n")
         os.kill(pid, signal.SIGHUP)
-        assert monitor.wait_for(
-            r"^read-again\.service: settings changed: --max-memory=25 MiB \(was 20 MiB\)$"
-        )
+        assert monitor.wait_for(r"^read-again\.service: settings changed: --max-memory=25\D.*was 20\D")
         Shipped("read-again", "MAX_MEMORY=5X\n")
         run("systemctl", "reload", monitor.unit)
-        assert monitor.wait_for(
-            r"read-again\.conf:1: MAX_MEMORY=: '5X' is not a size: .*settings of before stay"
-        )
+        assert monitor.wait_for(r"read-again\.conf:1: MAX_MEMORY=: '5X' is not a size: .* of before stay")
         Shipped("read-again", "MAX_MEMORY=30\n")
         run("systemctl", "reload", monitor.unit)
-        assert monitor.wait_for(
-            r"^read-again\.service: settings changed: --max-memory=30 MiB \(was 25 MiB\)$"
-        )
+        assert monitor.wait_for(r"^read-again\.service: settings changed: --max-memory=30\D.*was 25\D")
         assert (monitor.pid, monitor.process["NRestarts"]) == (pid, "0")
     monitor.wait_until_ended()
 
