@@ -301,17 +301,9 @@ def test_a_monitor_makes_room_for_what_is_expected_where_there_is_memory_for_it(
 @pytest.mark.parametrize(
     ("directory", "instance", "file"),
     [
-        (
-            "/run/memory-monitor",
-            "my\\x2dapp@a.service",
-            "/run/memory-monitor/memory-monitor@my\\x2dapp@a.state",
-        ),
-        ("/run/memory-monitor", None, "/run/memory-monitor/memory-monitor.state"),
-        (
-            "/run/memory-monitor/memory-monitor@x",
-            "x.service",
-            "/run/memory-monitor/memory-monitor@x/memory-monitor@x.state",
-        ),
+        ("/run/memory-monitor", "my\\x2dapp@a.service", "memory-monitor@my\\x2dapp@a.state"),
+        ("/run/memory-monitor", None, "memory-monitor.state"),
+        ("/run/memory-monitor/memory-monitor@x", "x.service", "memory-monitor@x.state"),
     ],
 )
 def test_the_instances_of_the_template_share_a_directory_and_have_names_of_their_own(
