@@ -32,7 +32,9 @@ def test_no_request_fails_while_both_servers_restart_one_at_a_time() -> None:
         )
         said, _ = load.communicate()
         print(said)
-        assert int(re.search(r"(\d+) requests in", said)[1]) > 100
+        served = re.search(r"(\d+) requests in", said)
+        assert served is not None
+        assert int(served[1]) > 100
         assert "Non-2xx" not in said
         assert "Socket errors" not in said
     finally:

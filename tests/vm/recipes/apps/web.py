@@ -3,20 +3,20 @@
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-LEAK = []
+LEAK: list[bytes] = []
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers, and keeps 256 KiB for good."""
 
-    def do_GET(self):  # noqa: N802 - the name is given
+    def do_GET(self) -> None:
         LEAK.append(bytes(b"x" * (256 << 10)))
         self.send_response(200)
         self.send_header("Content-Length", "3")
         self.end_headers()
         self.wfile.write(b"ok\n")
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         """Log nothing."""
 
 
