@@ -7,10 +7,10 @@ LEAK: list[bytes] = []
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers, and keeps 256 KiB for good."""
+    """Answers, and keeps 32 KiB for good."""
 
     def do_GET(self) -> None:
-        LEAK.append(bytes(b"x" * (256 << 10)))
+        LEAK.append(bytes(b"x" * (32 << 10)))
         self.send_response(200)
         self.send_header("Content-Length", "3")
         self.end_headers()
