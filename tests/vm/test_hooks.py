@@ -37,6 +37,16 @@ def test_a_service_is_asked_when_its_condition_has_succeeded() -> None:
         service.wait_for("SIGTERM")
 
 
+def test_one_that_is_above_when_the_monitor_starts_is_asked_at_the_first_permission() -> None:
+    # It ends when the monitor, which makes ready meanwhile, has gone all its ways to systemd once.
+    write_unit("slow-lock@.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 10\n")
+    with Service("above.service") as service:
+        service.tell("grow 40")
+        with Monitor("-m", "30", *NOT_YET, "--condition-unit", "slow-lock@%n", "above.service") as monitor:
+            monitor.wait_for(r"above\.service: signalled: ")
+            assert not monitor.lines_with("not asked")
+
+
 def test_a_condition_that_never_ends_holds_up_no_other_unit() -> None:
     write_lock()
     options = ("--condition-unit", "lock@%n", "--condition-timeout", "3", "--hard", "60")
