@@ -333,7 +333,7 @@ FIT = {
     b"LoadState": b"loaded",
     b"Type": b"oneshot",
     b"RemainAfterExit": False,
-    **dict.fromkeys((b"Conflicts", b"Requires", b"BindsTo", b"PartOf"), ()),
+    **dict.fromkeys((b"Conflicts", b"Requires", b"Requisite", b"BindsTo", b"PartOf"), ()),
 }
 
 
@@ -347,6 +347,7 @@ FIT = {
         ("--condition-unit lock@%n", {b"RemainAfterExit": True}, "has RemainAfterExit=yes"),
         ("--condition-unit lock@%n", {b"Conflicts": [b"app.service"]}, "its start would stop the unit"),
         ("--condition-unit lock@%n", {b"BindsTo": [b"app.service"]}, "it has BindsTo=app.service"),
+        ("--condition-unit lock@%n", {b"Requisite": [b"app.service"]}, "it has Requisite=app.service"),
         ("--on-request lock@%n", {b"Type": b"simple"}, None),
         ("--on-request lock@%n", {b"PartOf": [b"app.service"]}, "it is stopped with the unit"),
         ("--on-request app.service", {}, "it is the unit itself: name another service"),

@@ -31,7 +31,7 @@ FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
 """What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
 
 FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheus")
-"""What docs/recipes/hooks.md is about, and what scrapes the exporter."""
+"""What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
