@@ -15,6 +15,7 @@ PAGE = Page("recipes/etcd.md")
 DROP_IN = "/etc/systemd/system/shop.service.d/memory-monitor.conf"
 NAMES = ("shop1", "shop2", "shop3")
 LOG = Path("/var/tmp/restarts")
+GO = Path("/var/tmp/restarts.go")
 DEADLINE_S = 600.0
 """A command that asks etcd takes seconds here, and the last one waits for two others."""
 PATIENT_ETCD = """\
@@ -31,10 +32,11 @@ def options() -> list[str]:
 
 
 def properties_of(name: str) -> tuple[str, ...]:
-    """Of a service that writes down when it goes and when it is back, which takes a while."""
+    """Of a service that writes down when it goes and when it is back, which waits for GO."""
     return (
         "MemoryMax=100M",
-        "ExecStartPre=/bin/sleep 3",
+        f"TimeoutStartSec={DEADLINE_S:g}",
+        f"ExecStartPre=/bin/sh -c 'until test -e {GO}; do sleep 0.5; done'",
         f"ExecStartPost=/bin/sh -c 'echo up {name} >>{LOG}'",
         f"ExecStopPost=/bin/sh -c 'echo down {name} >>{LOG}'",
     )
@@ -60,16 +62,20 @@ def say_what_happened() -> str:
 def test_one_of_three_machines_restarts_at_a_time() -> None:
     install(*(file for file in PAGE.files if file.path != DROP_IN))
     forget_log()
+    GO.touch()
     with etcd(), ExitStack() as stack:
         services = [
             stack.enter_context(Service(f"{name}.service", properties=properties_of(name), restart=True))
             for name in NAMES
         ]
-        LOG.write_text("")
-        for service in services:
-            service.tell("grow 65")
         for name in NAMES:
             stack.enter_context(MonitorUnit(f"monitor-of-{name}", *options(), f"{name}.service"))
+        LOG.write_text("")
+        GO.unlink()
+        for service in services:
+            service.tell("grow 65")
+        eventually(all_are_in_the_queue, "each has the lock or waits for it", DEADLINE_S, say_what_happened)
+        GO.touch()
         eventually(
             lambda: LOG.read_text().count("up") == len(NAMES),
             "all three were restarted",
@@ -85,6 +91,11 @@ def test_one_of_three_machines_restarts_at_a_time() -> None:
         for name in NAMES:
             wait_until_it_gave_the_lock_back(name)
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'shop*' -u 'holds-restart-lock@*'")
+
+
+def all_are_in_the_queue() -> bool:
+    states = {property_of(f"holds-restart-lock@{name}.service", "ActiveState") for name in NAMES}
+    return states <= {"activating", "active"}
 
 
 def wait_until_it_gave_the_lock_back(name: str) -> None:
