@@ -66,6 +66,7 @@ class Monitor:
         self._heartbeat = Heartbeat(notifier, context.report.warn)
         self._requester = Requester(context.poller, context.report, self._status, context.pauses)
         self._decider = Decider(self._requester, context.report, self._status)
+        self._room = context.room
         self._clock = clock
         self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
@@ -167,6 +168,7 @@ class Monitor:
         return OnceResult(over=over, failed=failed, missing=missing)
 
     def _refresh_sources(self, now_s: float) -> None:
+        self._room.make()
         soon_s = now_s + self._sources_early_s
         due_s = latest_s = NEVER
         for source in self._sources:
@@ -211,6 +213,7 @@ class Monitor:
         self._consider(target, gauge, result, now_s)
 
     def _consider(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        self._room.make()
         if result is GONE:
             target.look_in(target.settings.interval_s, now_s)
             self._lost(target, now_s)

@@ -9,6 +9,7 @@ from memmon_systemd.monitor.keeper import Keeper, NothingKept
 from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.room import Room
 from memmon_systemd.monitor.target import TargetList
 
 
@@ -21,6 +22,7 @@ class Context:
     report: Report
     keeper: Keeper = field(default_factory=NothingKept)
     pauses: Pauses = field(default_factory=Pauses)
+    room: Room = field(default_factory=Room)
 
 
 class Source(ABC):
