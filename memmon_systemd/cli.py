@@ -68,12 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(arguments: Sequence[str]) -> Settings | str:
     """The settings, or what --help or --version ask for; UsageError."""
-    from memmon_systemd.arguments import TextWanted, parse
+    from memmon_systemd.argv import settings_of_words
 
     try:
-        settings = parse(arguments)
-    except TextWanted as wanted:
-        return str(wanted)
+        settings = settings_of_words(arguments)
+    except UsageError:
+        # What is wrong is said as every program says it, by argparse, which has the help, too.
+        from memmon_systemd.arguments import TextWanted, parse
+
+        try:
+            settings = parse(arguments)
+        except TextWanted as wanted:
+            return str(wanted)
     forget(_PARSERS_MODULES)
     return settings
 

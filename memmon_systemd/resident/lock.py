@@ -19,7 +19,7 @@ from memmon_systemd.imports import forget_inspect
 from memmon_systemd.linux.libc import Libc
 
 _SMALL_BYTES: Final = 320 * 1024
-_CROWD_BYTES: Final = 1280 * 1024
+_CROWD_BYTES: Final = 1536 * 1024
 """For 2,000 processes that come at once, with what is left of the arenas."""
 _LARGE_BYTES: Final = 640 * 1024
 """libsystemd 257 takes 260 KiB for a connection, and pystemd keeps one that was lost during a call."""
@@ -143,7 +143,7 @@ def _lock_whole(libc: Libc, mappings: Sequence[Mapping]) -> None:
 
     Rehearsed or not. Of other anonymous memory the pools that were touched are. What isn't is the rest of the
     last arena, which pymalloc takes after all that the reserve has touched, and its map of arenas, of which a
-    few entries are used: 1.5 MB (Debian 12).
+    few entries are used: 0.9 MB (Debian 12).
     What a bus can answer, and a system call, is too much to be rehearsed; the two take 0.8 MB more this way.
     The dynamic loader binds each function of theirs when it is first called: 0.2 MB.
     Other code is locked as far as the rehearsals have run it: to lock all that is mapped would cost 5 to 7 MB

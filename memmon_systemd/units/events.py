@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from memmon_systemd.monitor.gauge import GONE_ERRNOS
@@ -77,10 +76,13 @@ class MemoryEvents:
         self._context.poller.watch(self._descriptor, self, urgent=True)
 
     def read_again(self) -> None:
-        """Take the count of this moment, where the cgroup is there; that it can't be read `listen` says."""
-        if self._descriptor != NO_DESCRIPTOR:
-            with suppress(OSError):
-                self._read()
+        """Take the count of this moment, where the cgroup is there."""
+        if self._descriptor == NO_DESCRIPTOR:
+            return
+        try:
+            self._read()
+        except OSError as error:
+            self._count_deaf(error)
 
     def close(self) -> None:
         """Stop listening, and give the descriptor back."""

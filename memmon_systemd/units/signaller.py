@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from memmon_systemd.formatting import signal_name
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.linux.wrapper import has_default, leaves_memory
 from memmon_systemd.monitor.target import Outcome
-from memmon_systemd.processes.table import NOT_PERMITTED_HINT, ProcessTable
+from memmon_systemd.processes.table import NOT_PERMITTED_HINT, Process, ProcessTable
 from memmon_systemd.settings import Action, KillWhom, TargetSettings
 from memmon_systemd.systemd.backoff import Backoff
 from memmon_systemd.systemd.errors import BusError
@@ -22,6 +22,8 @@ from memmon_systemd.systemd.manager import POLKIT_HINT, Manager
 from memmon_systemd.systemd.unit import Unit, UnitState
 from memmon_systemd.units.recipient import NO_MAIN_PROCESS, recipient
 
+_AT_ONCE: Final = 32
+"""So many processes are held at a time: for each group the processes of the unit are read once."""
 _WHOM: Final[Mapping[KillWhom, str]] = {
     KillWhom.MAIN: "the main process",
     KillWhom.CONTROL: "the control process",
@@ -100,12 +102,12 @@ class Signaller:
             sentence = f"{trouble}; by pidfd: {error.filename}: {error.strerror}"
             return Outcome(is_done=False, sentence=sentence)
         untouchable = self._table.ancestors()
+        wanted = [pid for pid in pids if pid not in untouchable]
         sent, failures = 0, ""
-        for pid in pids:
-            if pid not in untouchable:
-                failure = self._send(pid, directory, signal_number)
-                sent += not failure
-                failures = failures or failure
+        for begin in range(0, len(wanted), _AT_ONCE):
+            done, failure = self._send(wanted[begin : begin + _AT_ONCE], directory, signal_number)
+            sent += done
+            failures = failures or failure
         if sent:
             who = f"process {pids[0]}" if len(pids) == 1 else f"{sent} of {len(pids)} processes"
             name = signal_name(signal_number)
@@ -119,26 +121,43 @@ class Signaller:
         leaves_memory(os.getppid(), {os.getpid()}, signal.SIGTERM)
         with suppress(OSError):  # Without /proc there is nothing to go through.
             has_default(os.getpid(), signal.SIGTERM)
-        self._send(os.getpid(), directory, 0)
+        self._send([os.getpid()], directory, 0)
 
-    def _send(self, pid: int, directory: Path, signal_number: int) -> str:
-        """Signal one process of the unit; why it failed, or nothing."""
+    def _send(self, pids: Sequence[int], directory: Path, signal_number: int) -> tuple[int, str]:
+        """Signal some processes of the unit: how many got it, and why one did not, or nothing."""
+        sent, failure = 0, ""
+        held: list[Process] = []
         try:
-            process = self._table.open(pid)
+            for pid in pids:
+                try:
+                    held.append(self._table.open(pid))
+                except OSError as error:
+                    failure = failure or f"process {pid}: {error.strerror}"
+            # Read after the pidfds were opened: whoever has a PID now is the one who would get it.
+            inside = frozenset(cgroup.processes_below(directory)) if held else frozenset()
+            for process in held:
+                why = _sent(process, inside, signal_number)
+                sent += not why
+                failure = failure or why
         except OSError as error:
-            return f"process {pid}: {error.strerror}"
-        try:
-            # Read after the pidfd was opened: whoever has the PID now is the one who would get it.
-            if pid not in cgroup.processes_below(directory):
-                return f"process {pid} has left the unit"
-            process.send(signal_number)
-        except PermissionError as error:
-            return f"process {pid}: {error.strerror}: {NOT_PERMITTED_HINT}"
-        except OSError as error:
-            return f"process {pid}: {error.strerror}"
+            failure = failure or f"{error.filename}: {error.strerror}"
         finally:
-            process.close()
-        return ""
+            for process in held:
+                process.close()
+        return sent, failure
+
+
+def _sent(process: Process, inside: Collection[int], signal_number: int) -> str:
+    """Signal a process if it is among those of the unit; why not, or nothing."""
+    if process.pid not in inside:
+        return f"process {process.pid} has left the unit"
+    try:
+        process.send(signal_number)
+    except PermissionError as error:
+        return f"process {process.pid}: {error.strerror}: {NOT_PERMITTED_HINT}"
+    except OSError as error:
+        return f"process {process.pid}: {error.strerror}"
+    return ""
 
 
 def _tried(call: Callable[[], str], backoff: Backoff, now_s: float) -> tuple[Outcome, BusError | None]:

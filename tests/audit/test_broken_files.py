@@ -14,8 +14,8 @@ from memmon_systemd.processes import finder, linux
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import Process, ProcessTable, by_proc
 from memmon_systemd.systemd.errors import BusError
-from memmon_systemd.units import events as unitevents
 from memmon_systemd.units import gauge as unitgauge
+from memmon_systemd.units import oom_kills
 from tests.audit.breaking import ERRORS, SAY_GONE, BreakableFile, BreakableOs, Breaker, breakable_whole
 from tests.audit.counting import IN_MEMORY
 from tests.audit.units import Record
@@ -107,7 +107,7 @@ def test_of_a_file_of_a_unit(
     monkeypatch.setattr(
         unitgauge, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
     )
-    monkeypatch.setattr(unitevents, "os", BreakableOs(os, breaker))
+    monkeypatch.setattr(oom_kills, "os", BreakableOs(os, breaker))
     monkeypatch.setattr(cgroup, "read_bytes", breakable_whole(breaker))
     tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 --budget infinity -s USR1 quiet.service broken.service")
     tree.manager.failure = BusError(110, "no answer within 1 s")
@@ -127,6 +127,9 @@ def test_of_a_file_of_a_unit(
         counted += has_counted(tree, breaker)
         if breaker.done.total() >= READINGS:
             break
+        assert breaker.done.total() or turn < READINGS, (
+            "it is read by another way than the one that is broken"
+        )
     breaker.breaks = False
     record(f"{breaker.done.total()} broken readings in {turn + 1} looks, of which {counted} counted one")
     assert not bugs(tree)

@@ -52,7 +52,6 @@ def test_without_matplotlib_a_file_is_refused_with_what_helps(
 
 
 def test_a_file_is_drawn_where_there_is_matplotlib(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the extra 'plot' isn't installed")
     file = tmp_path / "x.svg"
     plot("app.service", POINTS, LINES, str(file))
     assert "<svg" in file.read_text()

@@ -180,6 +180,28 @@ def test_where_only_the_kill_is_unanswered_the_signal_goes_to_whom_systemd_was_t
     assert tree.log.having("sent SIGUSR1 to 2 of 2 processes by pidfd (no answer within 1 s)")
 
 
+def test_to_signal_many_processes_the_list_of_them_is_read_a_few_times(
+    start: Start, start_leaker: StartLeaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = [start_leaker(f"memmon-many-{number}", ignore=True) for number in range(40)]
+    tree = start("-m 100 -s USR1 --kill-whom all app.service")
+    tree.manager.failure = BusError(110, "no answer within 1 s")
+    tree.make("app.service", 101, pids=[child.pid for child in children])
+    reads: list[Path] = []
+    real = cgroup.processes_below
+
+    def counted(directory: Path) -> Iterable[int]:
+        reads.append(directory)
+        return real(directory)
+
+    monkeypatch.setattr(cgroup, "processes_below", counted)
+    tree.advance(1)
+    for child in children:
+        child.wait_for_signals("SIGUSR1", 1, deadline_s=10)
+    assert tree.log.having("sent SIGUSR1 to 40 of 40 processes by pidfd (no answer within 1 s)")
+    assert len(reads) == 3, "once for all, and once for each 32"
+
+
 def test_a_process_that_is_listed_twice_gets_one_signal(start: Start, start_leaker: StartLeaker) -> None:
     child = start_leaker("memmon-twice", ignore=True)
     tree = start("-m 100 -s USR1 --kill-whom all app.service")
