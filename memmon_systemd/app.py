@@ -138,7 +138,8 @@ def _own_state(settings: Settings, environ: Mapping[str, str]) -> OwnState | Non
         return None
     from memmon_systemd.keeping import OwnState
 
-    return OwnState(environ, is_users=settings.user)
+    is_one = len(settings.names) == 1 and not settings.configured
+    return OwnState(environ, settings.names[0] if is_one else None, is_users=settings.user)
 
 
 def _open_state(state: OwnState, settings: Settings, sources: Sources, context: Context) -> list[Source]:

@@ -30,13 +30,13 @@ _LEFT_BYTES: Final = 4 << 20
 class OwnState:
     """A keeper of records in the state file, from `open` on; before that, and where it can't be, of none."""
 
-    def __init__(self, environ: Mapping[str, str], *, is_users: bool) -> None:
-        """The place of this process; it makes nothing there yet."""
+    def __init__(self, environ: Mapping[str, str], instance: str | None = None, *, is_users: bool) -> None:
+        """The place of this process, which monitors `instance` alone, or more; it makes nothing there yet."""
         self._is_users = is_users
         pid = os.getpid()
         self._start_ticks = proc.read_stat(pid).start_ticks
         self._file: StateFile | None = None
-        self._place = own_place(environ, pid, self._start_ticks, is_users=is_users)
+        self._place = own_place(environ, instance, pid, self._start_ticks, is_users=is_users)
 
     def open(self, cells: int) -> str | None:
         """Make the file with room for so many targets; why that isn't possible, else None."""

@@ -16,10 +16,11 @@ from memmon_systemd.errors import UsageError
 from memmon_systemd.linux import cgroup
 from memmon_systemd.linux.text_file import text_of
 from memmon_systemd.monitor.report import Report
-from memmon_systemd.monitor.source import Source
+from memmon_systemd.monitor.source import Reader
 from memmon_systemd.monitor.target import NEVER
 from memmon_systemd.names import check_options, meaning_of
 from memmon_systemd.settings import Settings, TargetSettings
+from memmon_systemd.systemd.command import path_read
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.units.differences import by_option, differences
@@ -47,8 +48,8 @@ class Adopter(Protocol):
         """Go on by these."""
 
 
-class OwnSettings(Source):
-    """Where no targets come from: refreshed like a source, so that a signal handler only has to note."""
+class OwnSettings(Reader):
+    """The settings of this process; refreshed by the loop, so that a signal handler only has to note."""
 
     def __init__(
         self, settings: Settings, manager: Manager, unit: str, targets: Adopter | None, report: Report
@@ -82,14 +83,6 @@ class OwnSettings(Source):
             self._say(str(error), is_kept=True)
         except FileNotFoundError as error:
             self._say(f"{error.filename}: {error.strerror}", is_kept=True)
-
-    def is_finished(self) -> bool:
-        """It stands for nothing that could go on."""
-        return True
-
-    def has_targets(self) -> bool:
-        """Nor for anything that could be missing."""
-        return True
 
     def rehearse(self) -> None:
         """Read what would be read, and a file and options in which everything stands that can."""
@@ -125,9 +118,8 @@ class OwnSettings(Source):
         known = variables_of(command.words)
         values = dict(command.environment)
         places: dict[str, str] = {}
-        for path, is_optional in command.files:
-            # systemd expands it by glob(3), which takes each backslash away (252 and 257).
-            path = path.replace("\\", "")
+        for written, is_optional in command.files:
+            path = path_read(written)
             try:
                 conf = read_conf(_text(path), known)
             except FileNotFoundError:

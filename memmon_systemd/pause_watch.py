@@ -13,7 +13,7 @@ from memmon_systemd.monitor.episode import Episode
 from memmon_systemd.monitor.pauses import Pause
 from memmon_systemd.monitor.policy import Hold, State
 from memmon_systemd.monitor.poller import NO_DESCRIPTOR
-from memmon_systemd.monitor.source import Context, Source
+from memmon_systemd.monitor.source import Context, Reader
 from memmon_systemd.monitor.target import Target
 from memmon_systemd.output import pause_file
 
@@ -30,7 +30,7 @@ class SharedInotify(Protocol):
     """Told when an event is for somebody else."""
 
 
-class PauseWatch(Source):
+class PauseWatch(Reader):
     """A source of no targets, which has its turn when the file of pauses was written, or one of them ends."""
 
     def __init__(
@@ -69,14 +69,6 @@ class PauseWatch(Source):
         if in_force != tuple(self._context.pauses.in_force):
             self._change(in_force, now_s)
         self.due_s = min(self._context.pauses.next_end_s, now_s + self._look_again_s)
-
-    def is_finished(self) -> bool:
-        """It stands for nothing that could stop."""
-        return True
-
-    def has_targets(self) -> bool:
-        """It stands for nothing that could be missing."""
-        return True
 
     def rehearse(self, now_s: float) -> None:
         """Pause everything and let it go again, as by a file."""

@@ -17,6 +17,7 @@ from memmon_systemd.errors import UsageError
 from memmon_systemd.names import load
 from memmon_systemd.settings import Settings
 from memmon_systemd.systemd.command import Command as StartCommand
+from memmon_systemd.systemd.command import path_read
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.properties import LOADED
 
@@ -91,8 +92,7 @@ def _environment(command: StartCommand, known: Sequence[str]) -> _Environment:
     files: list[str] = []
     problems: list[FileProblem] = []
     for written, is_optional in command.files:
-        # systemd expands it by glob(3), which takes each backslash away (252 and 257).
-        read = written.replace("\\", "")
+        read = path_read(written)
         try:
             conf = read_conf(Path(read).read_bytes(), known)
         except FileNotFoundError:

@@ -90,14 +90,13 @@ def _by_section(
     asked: Settings, name: str, section: Section, wanted: UnitSettings, common: Command, own: Command | None
 ) -> tuple[Settings, Configured]:
     """What the section makes, which is in force."""
-    assignments = section.assignments.items()
     rival = None
     if own is not None and own.is_enabled:
         rival = Rival(own.unit, is_in_force=False, is_alike=own.settings.target == wanted.settings)
     found = Configured(
         MACHINE_WIDE,
-        (*common.options, *(f"{key}={assignment.value}" for key, assignment in assignments)),
-        tuple(dict.fromkeys(assignment.path for _, assignment in assignments)),
+        (*common.options, *section.written),
+        section.files,
         active_state=common.active_state,
         mistakes=tuple(Mistake(words, words in wanted.wrong) for words in wanted.problems),
         is_valid=wanted.settings is not None,

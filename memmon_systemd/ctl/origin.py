@@ -11,7 +11,7 @@ from memmon_systemd.check.read_configured import configured
 from memmon_systemd.ctl.call import Call
 from memmon_systemd.ctl.state import MonitorState
 from memmon_systemd.ctl.unit_files import settings_in_files
-from memmon_systemd.ctl.unmonitored import MACHINE_WIDE
+from memmon_systemd.ctl.unmonitored import MONITOR
 from memmon_systemd.errors import StartError, UsageError
 from memmon_systemd.formatting import one_line
 from memmon_systemd.linux import command_line
@@ -27,7 +27,7 @@ def origin(call: Call, state: MonitorState, name: str) -> str:
     """What is written of one unit, and where; or why that isn't known."""
     monitor, is_users = state.monitor.name, state.monitor.is_users
     try:
-        if monitor == MACHINE_WIDE and is_users in call.managers:
+        if monitor == MONITOR and is_users in call.managers:
             said = settings_in_files(Manager(is_users, call.environ), name, UNSET)
             return _written(said.assignments, said.files)
         if monitor.startswith(TEMPLATE) and is_users in call.managers:

@@ -27,10 +27,4 @@ def settings_in_files(manager: Manager, name: str, defaults: TargetSettings) -> 
     """What the files that systemd has read of a unit say, if they say something; BusError."""
     section = read_section(manager.unit_files(manager.unit(name)))
     wanted = unit_settings(section, name, defaults)
-    assigned = section.assignments.items()
-    return InFiles(
-        wanted.settings,
-        tuple(f"{key}={assignment.value}" for key, assignment in assigned),
-        tuple(dict.fromkeys(assignment.path for _, assignment in assigned)),
-        wanted.problems,
-    )
+    return InFiles(wanted.settings, section.written, section.files, wanted.problems)

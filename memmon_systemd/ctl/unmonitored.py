@@ -14,10 +14,11 @@ from memmon_systemd.settings import UNSET
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
 from memmon_systemd.systemd.properties import LOADED
-from memmon_systemd.units.other_monitors import TEMPLATE
+from memmon_systemd.units.other_monitors import MACHINE_WIDE, TEMPLATE
 from memmon_systemd.units.unit_file import SECTION
 
-MACHINE_WIDE: Final = "memory-monitor"
+MONITOR: Final = MACHINE_WIDE.removesuffix(".service")
+"""The machine-wide monitor, as its state file is named."""
 _HEADER: Final = f"[{SECTION}]".encode()
 _DROP_INS, _WANTS = ".d", ".wants"
 
@@ -48,7 +49,7 @@ def unmonitored(manager: Manager, monitored: Collection[str], monitors: Collecti
         if unit not in monitored and (one := _with_instance(manager, unit, f"{TEMPLATE}{name}")):
             found[one.name] = one
     for name in sorted(sections - found.keys() - set(monitored)):
-        if (one := _with_section(manager, name, MACHINE_WIDE in monitors)) and one.name not in monitored:
+        if (one := _with_section(manager, name, MONITOR in monitors)) and one.name not in monitored:
             found.setdefault(one.name, one)
     return list(found.values())
 
@@ -69,16 +70,16 @@ def _with_section(manager: Manager, asked: str, is_monitor_running: bool) -> Unm
     is_up = active_state not in ("inactive", "failed")
     problem = _why(said, active_state, is_monitor_running=is_monitor_running) if is_up else None
     threshold = None if said.settings is None else str(said.settings.threshold)
-    return Unmonitored(name, active_state, MACHINE_WIDE, threshold, problem)
+    return Unmonitored(name, active_state, MONITOR, threshold, problem)
 
 
 def _why(said: InFiles, active_state: str, *, is_monitor_running: bool) -> str:
     if said.settings is None:
         return f"{active_state}, and not monitored: {said.problems[0]}"
     if not is_monitor_running:
-        start = f"systemctl enable --now {MACHINE_WIDE}"
-        return f"{active_state}, and not monitored: {MACHINE_WIDE}.service isn't running: {start}"
-    return f"{active_state}, and not monitored (yet): see journalctl -u {MACHINE_WIDE}"
+        start = f"systemctl enable --now {MONITOR}"
+        return f"{active_state}, and not monitored: {MACHINE_WIDE} isn't running: {start}"
+    return f"{active_state}, and not monitored (yet): see journalctl -u {MONITOR}"
 
 
 def _with_instance(manager: Manager, unit: str, monitor: str) -> Unmonitored | None:

@@ -51,3 +51,15 @@ class Source(ABC):
     @abstractmethod
     def has_targets(self) -> bool:
         """Whether anything that it stands for is there now."""
+
+
+class Reader(Source):
+    """What is read again while the monitor runs: refreshed like a source, and has no targets of its own."""
+
+    def is_finished(self) -> bool:
+        """It doesn't keep a monitor from ending (`--until-stopped`)."""
+        return True
+
+    def has_targets(self) -> bool:
+        """None of its targets is missing."""
+        return True

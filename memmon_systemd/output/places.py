@@ -38,11 +38,20 @@ def users_directory(environ: Mapping[str, str]) -> str | None:
     return f"{runtime}/{_NAME}" if runtime.startswith("/") else None
 
 
-def own_place(environ: Mapping[str, str], pid: int, start_ticks: int, *, is_users: bool) -> Place | None:
-    """The place of a monitor that starts here; None where there is none for it."""
+def own_place(
+    environ: Mapping[str, str], instance: str | None, pid: int, start_ticks: int, *, is_users: bool
+) -> Place | None:
+    """The place of a monitor that starts here; None where there is none for it.
+
+    `instance` is the one unit that it monitors, if it is one. The template's instances share a directory:
+    systemd 257 can't start a service whose RuntimeDirectory= has a backslash, as escaped names have.
+    """
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if given.startswith("/"):
-        return Place(given, os.path.basename(given), is_lasting=True)
+        name = os.path.basename(given)
+        if name == _NAME and instance is not None:
+            name = f"{_NAME}@{instance.removesuffix('.service')}"
+        return Place(given, name, is_lasting=True)
     directory = SYSTEM if os.geteuid() == 0 and not is_users else users_directory(environ)
     if directory is None:
         return None

@@ -30,6 +30,14 @@ class Command:
         return cls(words, variables, [(os.fsdecode(path), bool(is_optional)) for path, is_optional in files])
 
 
+def path_read(written: str) -> str:
+    """The file that systemd reads for one of EnvironmentFile=.
+
+    It expands what is written by glob(3), which takes each backslash away (252 and 257).
+    """
+    return written.replace("\\", "")
+
+
 def read_command(bus: Bus, service: Unit) -> Command:
     """In three answers: all properties of a service at once would be too much for a monitor that runs."""
     return Command.of(

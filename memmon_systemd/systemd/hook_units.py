@@ -61,8 +61,7 @@ class HookUnits:
 
     def state(self, unit: Unit) -> HookState:
         """How far a unit is that was started, in one answer."""
-        where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
-        properties = self._bus.call(where, b"GetAll", b"s", DESTINATION + b".Unit")
+        properties = self._bus.call(unit.all_properties, b"GetAll", b"s", DESTINATION + b".Unit")
         gc.collect()  # As in Manager.state.
         is_known = bool(properties[b"ConditionTimestampMonotonic"])
         return HookState(

@@ -257,6 +257,5 @@ class Manager:
         return main_pid, bool(main_pid or self._bus.property(unit.typed, b"ExecMainPID", b"u"))
 
     def _all(self, unit: Unit, interface: bytes) -> Properties:
-        where = (DESTINATION, unit.path, b"org.freedesktop.DBus.Properties")
-        properties: Properties = self._bus.call(where, b"GetAll", b"s", interface)
+        properties: Properties = self._bus.call(unit.all_properties, b"GetAll", b"s", interface)
         return properties

@@ -37,6 +37,11 @@ class Unit:
         return DESTINATION, self.path, DESTINATION + b"." + kind.encode()
 
     @property
+    def all_properties(self) -> tuple[bytes, bytes, bytes]:
+        """Where several of its properties are asked for at once."""
+        return DESTINATION, self.path, b"org.freedesktop.DBus.Properties"
+
+    @property
     def is_service(self) -> bool:
         """Only services have a main and a control process."""
         return self.name.endswith(".service")

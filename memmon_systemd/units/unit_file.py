@@ -65,6 +65,16 @@ class Section:
         """Whether there is such a section, if only an empty one."""
         return self.header is not None
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The assignments as they stand there: "Threshold=80%"."""
+        return tuple(f"{key}={assignment.value}" for key, assignment in self.assignments.items())
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that they stand in."""
+        return tuple(dict.fromkeys(assignment.path for assignment in self.assignments.values()))
+
 
 def read_section(paths: Sequence[str]) -> Section:
     """The section of a fragment and its drop-ins, in the order in which systemd applies them.

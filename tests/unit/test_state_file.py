@@ -16,6 +16,7 @@ from memmon_systemd.keeping import OwnState, is_running
 from memmon_systemd.linux import proc
 from memmon_systemd.linux.libc import Libc
 from memmon_systemd.output import state_file, state_format
+from memmon_systemd.output.places import own_place
 from memmon_systemd.output.record import GONE, MOST_TIMES, MonitorRecord, Record
 from memmon_systemd.output.state_file import StateFile
 from memmon_systemd.output.state_format import Cell
@@ -295,3 +296,20 @@ def test_a_monitor_makes_room_for_what_is_expected_where_there_is_memory_for_it(
         assert all(state.keep(replace(FULL, name=str(number))) for number in range(400))
         assert len(read_state(str(path)).targets) == 401
         state.end()
+
+
+@pytest.mark.parametrize(
+    ("directory", "instance", "file"),
+    [
+        ("/run/memory-monitor", "my\\x2dapp@a.service", "memory-monitor@my\\x2dapp@a.state"),
+        ("/run/memory-monitor", None, "memory-monitor.state"),
+        ("/run/memory-monitor/memory-monitor@x", "x.service", "memory-monitor@x.state"),
+    ],
+)
+def test_the_instances_of_the_template_share_a_directory_and_have_names_of_their_own(
+    directory: str, instance: str | None, file: str
+) -> None:
+    place = own_place({"RUNTIME_DIRECTORY": directory}, instance, 1, 2, is_users=False)
+    assert place is not None
+    assert place.file(".state") == f"{directory}/{file}"
+    assert place.is_lasting

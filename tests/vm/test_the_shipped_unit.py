@@ -133,16 +133,22 @@ def test_sigterm_ends_it_at_once_with_status_0() -> None:
     assert took_s < 2.0
 
 
-def test_sighup_is_no_clean_end_and_systemd_starts_it_again_with_new_settings() -> None:
-    monitor = Shipped("hung-up", "MAX_MEMORY=20\n")
-    with Service("hung-up.service"):
+def test_a_reload_and_sighup_read_its_file_again_and_keep_what_is_right() -> None:
+    monitor = Shipped("read-again", "MAX_MEMORY=20\n")
+    with Service("read-again.service"):
         start(monitor)
-        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 20 MiB$")
-        Shipped("hung-up", "MAX_MEMORY=25\n")
-        os.kill(monitor.pid, signal.SIGHUP)
-        assert monitor.wait_for(r"^hung-up\.service: ok: .* of 25 MiB$")
-        assert monitor.lines_with("^memory-monitor: ended by SIGHUP$")
-        assert monitor.process["NRestarts"] == "1"
+        assert monitor.wait_for(r"^read-again\.service: ok: .* of 20 MiB$")
+        pid = monitor.pid
+        Shipped("read-again", "MAX_MEMORY=25\n")
+        os.kill(pid, signal.SIGHUP)
+        assert monitor.wait_for(r"^read-again\.service: settings changed: --max-memory=25\D.*was 20\D")
+        Shipped("read-again", "MAX_MEMORY=5X\n")
+        run("systemctl", "reload", monitor.unit)
+        assert monitor.wait_for(r"read-again\.conf:1: MAX_MEMORY=: '5X' is not a size: .* of before stay")
+        Shipped("read-again", "MAX_MEMORY=30\n")
+        run("systemctl", "reload", monitor.unit)
+        assert monitor.wait_for(r"^read-again\.service: settings changed: --max-memory=30\D.*was 25\D")
+        assert (monitor.pid, monitor.process["NRestarts"]) == (pid, "0")
     monitor.wait_until_ended()
 
 
