@@ -70,7 +70,8 @@ class Monitor:
         self._clock = clock
         self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
-        self._sources_early_s = self._interval_s * EARLY
+        for source in sources:
+            source.early_s = max(source.early_s, self._interval_s * EARLY)
         self._verbose = settings.verbosity > 0
         self._until_stopped = settings.until_stopped
         self.stopping = False
@@ -169,10 +170,9 @@ class Monitor:
 
     def _refresh_sources(self, now_s: float) -> None:
         self._room.make()
-        soon_s = now_s + self._sources_early_s
-        due_s = latest_s = NEVER
+        due_s = soon_s = NEVER
         for source in self._sources:
-            if source.is_stale or source.due_s <= soon_s:
+            if source.is_stale or source.due_s - source.early_s <= now_s:
                 try:
                     source.refresh(now_s)
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
@@ -181,9 +181,8 @@ class Monitor:
             # One that became stale at its own refresh would be refreshed without a pause.
             source_due_s = now_s + self._interval_s if source.is_stale else source.due_s
             due_s = min(due_s, source_due_s)
-            latest_s = min(latest_s, source_due_s + source.slack_s)
-        self._sources_due_s = latest_s
-        self._sources_soon_s = due_s - self._sources_early_s
+            soon_s = min(soon_s, source_due_s - source.early_s)
+        self._sources_due_s, self._sources_soon_s = due_s, soon_s
         if self._until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
 

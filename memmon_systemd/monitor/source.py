@@ -31,8 +31,8 @@ class Source(ABC):
     def __init__(self) -> None:
         self.due_s = 0.0
         """When to refresh it next."""
-        self.slack_s = 0.0
-        """How much later than due it may be refreshed, with a look for which the loop wakes up anyway."""
+        self.early_s = 0.0
+        """So much earlier it may be, with a look for which the loop wakes up anyway."""
         self.is_stale = True
         """Whether what it knows may be wrong: the next refresh lists everything again."""
 
