@@ -48,7 +48,12 @@ def test_what_polkit_refuses_is_not_signalled_and_the_line_says_what_to_do(drop_
         another.tell("grow 35")
         monitor.wait_for(r"^unruled\.service: not signalled: .* by a polkit rule$")
         foreign.wait_for(r"^foreign\.service: not signalled: .* by a polkit rule$")
-        assert "SIGUSR1" not in service.said
+        # The next answer can be too late, on an emulated processor: then its own process is signalled
+        # directly.
+        eventually(
+            lambda: service.said.count("SIGUSR1") == len(monitor.lines_with("by pidfd .*: no answer within")),
+            "what is refused isn't signalled",
+        )
         assert "SIGUSR1" not in another.said
         assert monitor.process["NRestarts"] == foreign.process["NRestarts"] == "0"
     monitor.wait_until_ended()
