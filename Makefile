@@ -11,7 +11,7 @@ help:
 	@echo "make bench  measures what it costs (as root; 25 minutes, on an idle machine)"
 	@echo "make lint   only ruff and mypy"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  runs the recipes of docs in two separate machines (not part of make test)"
+	@echo "make recipes  runs the recipes of docs in three separate machines (not part of make test)"
 	@echo "make picture  draws docs/leak.svg again"
 	@echo "make wheel  the wheel, in dist, for pip"
 	@echo "make clean  removes what these created, except the images of the test machine (.vm)"
@@ -47,6 +47,7 @@ vm:
 recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite bookworm+hooks -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
 
 picture:

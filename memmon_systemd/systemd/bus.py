@@ -64,6 +64,8 @@ class Bus:
         self._errors: type[Exception] = import_module("pystemd.dbusexc").DBusBaseError
         # Any: pystemd is Cython without types for mypy (no py.typed).
         self._connection: Any = None
+        self.losses = 0
+        """How many connections are gone, and with them what systemd kept for this process."""
         self._reconnect = Backoff()
         self._connect(_START_DEADLINE_S)
 
@@ -100,9 +102,17 @@ class Bus:
         return path
 
     def rehearse(self) -> None:
-        """Lose the connection and make it anew; and ask a bus that says nothing. BusError."""
-        self.close()
-        self._connect()
+        """Make another connection and close it; and ask a bus that says nothing. BusError.
+
+        The one there is stays, for hooks may run already, of which it keeps how they end.
+        """
+        used, self._connection = self._connection, None
+        losses = self.losses
+        try:
+            self._connect()
+            self.close()
+        finally:
+            self._connection, self.losses = used, losses
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
             silent.bind("")  # Linux gives it an abstract name (unix(7)).
             silent.listen(1)
@@ -120,6 +130,7 @@ class Bus:
         """Close the connection. Only once for each: closing twice aborts the process."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self.losses += 1
             connection.close()
 
     def _connect(self, greeting_deadline_s: float = CALL_DEADLINE_S) -> Any:

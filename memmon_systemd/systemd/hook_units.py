@@ -48,6 +48,11 @@ class HookUnits:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
+    @property
+    def losses(self) -> int:
+        """Another number than before: what was kept was kept by a connection that is gone."""
+        return self._bus.losses
+
     def keep(self, unit: Unit) -> None:
         """Ref: a unit that has ended is unloaded at once, and with it goes how it ended.
 

@@ -87,7 +87,7 @@ def _unfit(properties: Properties, unit: str, option: str) -> str | None:
     name = os.fsencode(unit)
     if name in properties[b"Conflicts"]:
         return f"it has Conflicts={unit}: its start would stop the unit: leave that out"
-    for key in ("Requires", "BindsTo", "PartOf"):
+    for key in ("Requires", "Requisite", "BindsTo", "PartOf"):
         if name in properties[key.encode()]:
             return f"it has {key}={unit}: it is stopped with the unit: leave that out, or use Wants="
     return None

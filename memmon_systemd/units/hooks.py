@@ -25,7 +25,7 @@ _LONGEST_FOLLOWED_S: Final = 3600.0
 class Condition:
     """The unit that permits the requests to one target, from its start until what it said is used."""
 
-    __slots__ = ("again_s", "is_granted", "is_kept", "name", "repeat_s", "started_s", "why")
+    __slots__ = ("again_s", "is_granted", "kept_at", "name", "repeat_s", "started_s", "why")
 
     def __init__(self, name: str, started_s: float, repeat_s: float) -> None:
         self.name = name
@@ -33,12 +33,25 @@ class Condition:
         self.repeat_s = repeat_s
         """How long after a refusal it is started again."""
         self.is_granted = False
-        self.is_kept = True
-        """Whether it stays loaded until it is known how it ended: as long as the connection is the same."""
+        self.kept_at: int | None = None
+        """As `Hooks._keep` gives it."""
         self.again_s: float | None = None
         """When it is started again, for it doesn't permit the request; None: it does, or still runs."""
         self.why = ""
         """What was said of that."""
+
+
+class _Called:
+    """A unit that was started at a request, until it is known how it ended."""
+
+    __slots__ = ("kept_at", "started_s", "unit")
+
+    def __init__(self, unit: str, started_s: float, kept_at: int) -> None:
+        self.unit = unit
+        """The one that was asked."""
+        self.started_s = started_s
+        self.kept_at: int | None = kept_at
+        """As `Hooks._keep` gives it."""
 
 
 class Hooks:
@@ -50,8 +63,8 @@ class Hooks:
         self._report = report
         self._conditions: dict[str, Condition] = {}
         """By the unit that is to be asked."""
-        self._called: dict[str, tuple[str, float]] = {}
-        """By hook: the unit that it was started for, and when."""
+        self._called: dict[str, _Called] = {}
+        """By hook."""
 
     def follow_condition(self, unit: str, settings: TargetSettings, since_s: float, now_s: float) -> None:
         """Learn how far the condition of a unit is; what was started before `since_s` is of no use."""
@@ -61,14 +74,10 @@ class Hooks:
         if condition.started_s < since_s:
             self.forgo(unit)
             return
-        hook = self._manager.unit(condition.name)
         try:
-            if not condition.is_kept:
-                self._manager.hook_units.keep(hook)
-                condition.is_kept = True
-            state = self._manager.hook_units.state(hook)
+            condition.kept_at = self._keep(condition.name, condition.kept_at)
+            state = self._manager.hook_units.state(self._manager.unit(condition.name))
         except BusError as error:
-            condition.is_kept = False
             if not error.is_answer:
                 return  # It is asked again; without an answer nothing is permitted.
             problem: str | None = str(error)
@@ -79,7 +88,7 @@ class Hooks:
                 return
             else:
                 problem = "it still runs"
-        self._let_go(condition.name)
+        self._let_go(condition.name, condition.kept_at)
         if problem is None:
             condition.is_granted = True
         else:
@@ -108,7 +117,7 @@ class Hooks:
         """What its condition said, or will say, is of no use any more."""
         condition = self._conditions.pop(unit, None)
         if condition is not None and not condition.is_granted and condition.again_s is None:
-            self._let_go(condition.name)
+            self._let_go(condition.name, condition.kept_at)
         self._ledger.deciding.discard(unit)
 
     def call(self, unit: str, pattern: str, now_s: float) -> None:
@@ -117,40 +126,57 @@ class Hooks:
         if name in self._called:
             return
         try:
-            self._start(name)
+            kept_at = self._start(name)
         except BusError as error:
             self._report.warn.hook_failed(unit, name, f"can't be started: {error}")
             return
-        self._called[name] = (unit, now_s)
+        self._called[name] = _Called(unit, now_s, kept_at)
         self._report.hook_started(unit, name)
 
     def follow(self, now_s: float, interval_s: float) -> float:
         """Ask how those ended that were started at a request; when to ask again."""
-        for name, (unit, started_s) in list(self._called.items()):
+        for name, called in list(self._called.items()):
             try:
+                called.kept_at = self._keep(name, called.kept_at)
                 state = self._manager.hook_units.state(self._manager.unit(name))
             except BusError:
                 state = None  # It is asked again.
-            if state is not None and not state.is_running:
-                del self._called[name]
-                self._let_go(name)
-                if state.problem is not None:
-                    self._report.warn.hook_failed(unit, name, state.problem)
-            elif now_s >= started_s + _LONGEST_FOLLOWED_S:
-                del self._called[name]
-                self._let_go(name)
+            ended = None if state is None or state.is_running else state
+            if ended is None and now_s < called.started_s + _LONGEST_FOLLOWED_S:
+                continue
+            del self._called[name]
+            self._let_go(name, called.kept_at)
+            if ended is not None and ended.problem is not None:
+                self._report.warn.hook_failed(called.unit, name, ended.problem)
         return now_s + interval_s if self._called else NEVER
 
-    def _start(self, name: str) -> None:
-        unit = self._manager.unit(name)
-        self._manager.hook_units.keep(unit)
-        self._manager.hook_units.start(unit)
-
-    def _let_go(self, name: str) -> None:
+    def _start(self, name: str) -> int:
+        kept_at = self._keep(name, None)
         try:
-            self._manager.hook_units.let_go(self._manager.unit(name))
+            self._manager.hook_units.start(self._manager.unit(name))
         except BusError:
+            self._let_go(name, kept_at)
+            raise
+        return kept_at
+
+    def _keep(self, name: str, kept_at: int | None) -> int:
+        """Have systemd remember how a hook ends; `kept_at` is what this gave the last time. BusError.
+
+        What was asked for by a connection ends with it: then it is asked for again.
+        """
+        hook_units = self._manager.hook_units
+        if kept_at != hook_units.losses:
+            hook_units.keep(self._manager.unit(name))
+        return hook_units.losses
+
+    def _let_go(self, name: str, kept_at: int | None) -> None:
+        hook_units = self._manager.hook_units
+        if kept_at != hook_units.losses:
             return  # The connection that it was kept by is gone: nothing keeps it any more.
+        try:
+            hook_units.let_go(self._manager.unit(name))
+        except BusError:
+            return  # As above.
 
     def _start_condition(self, unit: str, pattern: str, repeat_s: float, now_s: float) -> None:
         name = hook_name(pattern, unit)
@@ -159,7 +185,7 @@ class Hooks:
         condition.why = "" if before is None else before.why
         self._ledger.deciding.add(unit)
         try:
-            self._start(name)
+            condition.kept_at = self._start(name)
         except BusError as error:
             self._refuse(unit, condition, f"it can't be started: {error}", now_s)
             if not error.is_answer:

@@ -175,7 +175,7 @@ class FakeSystemd:
             "Job": ("(uo)", (0, "/")),
             "ConditionResult": ("b", True),
             "ConditionTimestampMonotonic": ("t", 1_000_000),
-            **dict.fromkeys(("Conflicts", "Requires", "BindsTo", "PartOf"), ("as", [])),
+            **dict.fromkeys(("Conflicts", "Requires", "Requisite", "BindsTo", "PartOf"), ("as", [])),
             "InvocationID": ("ay", self._invocation(unit)),
             "MainPID": ("u", main_pid),
             "ExecMainPID": ("u", main_pid),

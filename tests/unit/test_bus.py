@@ -1,14 +1,17 @@
 import errno
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from memmon_systemd.systemd import bus as bus_module
 from memmon_systemd.systemd.backoff import Backoff
-from memmon_systemd.systemd.bus import _await_greeting, _socket_address
+from memmon_systemd.systemd.bus import Bus, _await_greeting, _socket_address
 from memmon_systemd.systemd.errors import BusError
 
 LISTENING_S = 10.0
@@ -142,3 +145,48 @@ def test_after_what_worked_the_next_failure_pauses_for_a_second_only() -> None:
     assert backoff.is_due(0.0)
     backoff.failed(0.0, NO_ANSWER)
     assert backoff.is_due(1.0)
+
+
+# --- the connection ---------------------------------------------------------------------------
+
+
+class Connection:
+    """As pystemd's DBus."""
+
+    all: "list[Connection]" = []  # noqa: RUF012  # cleared by the fixture
+
+    def __init__(self, user_mode: bool) -> None:
+        assert not user_mode
+        self.is_open = False
+        self.all.append(self)
+
+    def open(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        assert self.is_open, "closing twice aborts the process"
+        self.is_open = False
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
+    library = SimpleNamespace(DBus=Connection)
+    monkeypatch.setattr(bus_module, "_import_dbuslib", lambda: library)
+    monkeypatch.setattr(bus_module, "import_module", lambda _: SimpleNamespace(DBusBaseError=RuntimeError))
+    monkeypatch.setenv("SYSTEMD_BUS_TIMEOUT", "")
+    Connection.all.clear()
+    return Bus(False, {"DBUS_SYSTEM_BUS_ADDRESS": "tcp:host=localhost"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an abstract name (unix(7))")
+def test_what_systemd_keeps_for_a_connection_survives_its_rehearsal(bus: Bus) -> None:
+    bus.rehearse()
+    assert [connection.is_open for connection in Connection.all] == [True, False]
+    assert bus.losses == 0
+
+
+def test_the_loss_of_a_connection_is_noticed_by_who_has_something_kept_by_it(bus: Bus) -> None:
+    bus.close()
+    assert bus.losses == 1
+    bus.close()
+    assert bus.losses == 1, "there was none any more"

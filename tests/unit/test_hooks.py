@@ -97,6 +97,7 @@ def test_a_condition_that_isnt_there_is_said_once_and_the_unit_stays_held(start:
     tree.advance(300)
     assert tree.asked == []
     assert len(tree.log.having(f"it can't be started: Unit {LOCK} not found.")) == 1
+    assert tree.manager.hook_units.kept == []
 
 
 def test_above_the_hard_threshold_nobody_waits_for_a_condition(start: Start) -> None:
@@ -202,6 +203,18 @@ def test_an_answer_that_is_missing_for_a_moment_does_not_refuse(start: Start) ->
     assert tree.manager.hook_units.kept == []
 
 
+def test_how_a_condition_ends_is_remembered_over_the_loss_of_a_connection(start: Start) -> None:
+    tree = over(start)
+    tree.advance(3)
+    tree.manager.hook_units.lose_the_connection()
+    tree.advance(1)
+    assert tree.manager.hook_units.kept == [LOCK]
+    tree.manager.hook_units.states[LOCK] = SUCCEEDED
+    tree.advance(2)
+    assert tree.asked == [START, TERM]
+    assert tree.manager.hook_units.kept == []
+
+
 def test_a_unit_whose_condition_runs_holds_its_slot(start: Start) -> None:
     tree = start("-m 100 --condition-unit lock@%n --at-most 1 w@*.service")
     names = [f"w@{number}.service" for number in range(3)]
@@ -248,6 +261,19 @@ def test_a_hook_is_started_at_each_request_and_nobody_waits_for_it(start: Start)
     tree.advance(5)
     assert tree.asked == [TERM, MAIL, TERM, TERM, MAIL]
     tree.advance(2)
+    assert tree.manager.hook_units.kept == []
+
+
+def test_how_a_hook_ends_is_said_after_the_loss_of_a_connection(start: Start) -> None:
+    tree = over(start, "--on-request mail-me@%n --repeat infinity")
+    tree.manager.hook_units.states["mail-me@app.service.service"] = RUNS
+    tree.advance(3)
+    tree.manager.hook_units.lose_the_connection()
+    tree.advance(3)
+    assert tree.manager.hook_units.kept == ["mail-me@app.service.service"]
+    tree.manager.hook_units.states["mail-me@app.service.service"] = FAILED
+    tree.advance(3)
+    assert tree.log.having("mail-me@app.service.service: it failed")
     assert tree.manager.hook_units.kept == []
 
 
@@ -307,7 +333,7 @@ FIT = {
     b"LoadState": b"loaded",
     b"Type": b"oneshot",
     b"RemainAfterExit": False,
-    **dict.fromkeys((b"Conflicts", b"Requires", b"BindsTo", b"PartOf"), ()),
+    **dict.fromkeys((b"Conflicts", b"Requires", b"Requisite", b"BindsTo", b"PartOf"), ()),
 }
 
 
@@ -321,6 +347,7 @@ FIT = {
         ("--condition-unit lock@%n", {b"RemainAfterExit": True}, "has RemainAfterExit=yes"),
         ("--condition-unit lock@%n", {b"Conflicts": [b"app.service"]}, "its start would stop the unit"),
         ("--condition-unit lock@%n", {b"BindsTo": [b"app.service"]}, "it has BindsTo=app.service"),
+        ("--condition-unit lock@%n", {b"Requisite": [b"app.service"]}, "it has Requisite=app.service"),
         ("--on-request lock@%n", {b"Type": b"simple"}, None),
         ("--on-request lock@%n", {b"PartOf": [b"app.service"]}, "it is stopped with the unit"),
         ("--on-request app.service", {}, "it is the unit itself: name another service"),

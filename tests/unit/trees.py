@@ -153,6 +153,16 @@ class StandInHookUnits(HookUnits):
         self.absent: set[str] = set()
         self.kept: list[str] = []
         """Those that are kept loaded, to see how they end."""
+        self._losses = 0
+
+    @property
+    def losses(self) -> int:
+        return self._losses
+
+    def lose_the_connection(self) -> None:
+        """And with it what was kept by it."""
+        self._losses += 1
+        self.kept.clear()
 
     def keep(self, unit: Unit) -> None:
         self._answer()
@@ -174,8 +184,7 @@ class StandInHookUnits(HookUnits):
 
     def _answer(self) -> None:
         if self._manager.failure:
-            # The connection is lost, and with it what was kept by it.
-            self.kept.clear()
+            self.lose_the_connection()
             raise self._manager.failure
 
 

@@ -30,9 +30,13 @@ FOR_RECIPES = (
 FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
 """What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
 
+FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheus")
+"""What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
+
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
     "bookworm+recipes": FOR_RECIPES + FOR_CONTAINERS,
+    "bookworm+hooks": FOR_HOOKS,
     # Quadlet came with podman 4.4; Debian 12 has 4.3.
     "trixie+containers": (*FOR_CONTAINERS, "docker-cli"),
 }

@@ -37,6 +37,16 @@ def test_a_service_is_asked_when_its_condition_has_succeeded() -> None:
         service.wait_for("SIGTERM")
 
 
+def test_one_that_is_above_when_the_monitor_starts_is_asked_at_the_first_permission() -> None:
+    # It ends when the monitor, which makes ready meanwhile, has gone all its ways to systemd once.
+    write_unit("slow-lock@.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 10\n")
+    with Service("above.service") as service:
+        service.tell("grow 40")
+        with Monitor("-m", "30", *NOT_YET, "--condition-unit", "slow-lock@%n", "above.service") as monitor:
+            monitor.wait_for(r"above\.service: signalled: ")
+            assert not monitor.lines_with("not asked")
+
+
 def test_a_condition_that_never_ends_holds_up_no_other_unit() -> None:
     write_lock()
     options = ("--condition-unit", "lock@%n", "--condition-timeout", "3", "--hard", "60")
@@ -94,13 +104,45 @@ def test_a_hook_that_fails_or_isnt_there_is_said_and_the_service_is_asked() -> N
     run("systemctl", "reset-failed", "fails@hookless.service.service")
 
 
-def test_check_finds_a_condition_that_cant_permit_anything() -> None:
+def write_unfit_hooks() -> None:
+    """What can't be the condition of hooked.service."""
     write_unit("simple@.service", "[Service]\nExecStart=/bin/true\n")
+    oneshot = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
+    write_unit("bound@.service", f"[Unit]\nBindsTo=%i\n{oneshot}")
+    write_unit("waits@.service", f"[Unit]\nRequisite=%i\n{oneshot}")
+    write_unit("ends-it@.service", f"[Unit]\nConflicts=%i\n{oneshot}")
+
+
+UNFIT_AT_THE_START = (
+    ("absent@%n", r"absent@hooked\.service\.service: systemd has no such unit \(not-found\): create"),
+    ("simple@%n", r"simple@hooked\.service\.service: it is Type=simple, .*: use Type=oneshot"),
+    ("hooked.service", r"hooked\.service: it is the unit itself: name another service"),
+    ("bound@%n", r"bound@hooked\.service\.service: it has BindsTo=hooked\.service"),
+)
+
+
+def test_a_condition_that_cant_permit_anything_is_said_at_the_start_and_monitoring_goes_on() -> None:
+    write_unfit_hooks()
+    with Service("hooked.service", restart=True) as service:
+        for count, (hook, said) in enumerate(UNFIT_AT_THE_START, 1):
+            options = ("--condition-unit", hook, "--hard", "60")
+            with Monitor("-m", "30", *NOT_YET, *options, "hooked.service") as monitor:
+                monitor.wait_for(rf"warning: hooked\.service: --condition-unit {said}")
+                service.tell("grow 65")
+                monitor.wait_for(r"hooked\.service: signalled: ")
+                service.wait_for("SIGTERM", count)
+
+
+def test_check_finds_a_condition_that_cant_permit_anything() -> None:
+    write_unfit_hooks()
     with Service("hooked.service"):
         for hook, said in (
             ("absent@%n", "create absent@.service"),
             ("simple@%n", "it is Type=simple, whose start says nothing of its success: use Type=oneshot"),
             ("hooked.service", "it is the unit itself"),
+            ("bound@%n", "it has BindsTo=hooked.service: it is stopped with the unit"),
+            ("waits@%n", "it has Requisite=hooked.service: it is stopped with the unit"),
+            ("ends-it@%n", "it has Conflicts=hooked.service: its start would stop the unit"),
         ):
             report = run_check(hook)
             assert "hook-unfit" in report
