@@ -11,7 +11,7 @@ help:
 	@echo "make bench  measures what it costs (as root; 25 minutes, on an idle machine)"
 	@echo "make lint   only ruff and mypy"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  runs the recipes of docs in two separate machines (not part of make test)"
+	@echo "make recipes  runs the recipes of docs in three separate machines (not part of make test)"
 	@echo "make picture  draws docs/leak.svg again"
 	@echo "make wheel  the wheel, in dist, for pip"
 	@echo "make clean  removes what these created, except the images of the test machine (.vm)"
@@ -48,6 +48,7 @@ recipes:
 	@bash .ci/setup test
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite bookworm+ansible -- tests/vm/recipes
 
 picture:
 	@bash .ci/setup

@@ -30,9 +30,13 @@ FOR_RECIPES = (
 FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
 """What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
 
+FOR_FLEETS = ("ansible-core", "python3-apt")
+"""What docs/fleet.md is about; python3-apt is what Ansible would install where it is missing."""
+
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
     "bookworm+recipes": FOR_RECIPES + FOR_CONTAINERS,
+    "bookworm+ansible": FOR_FLEETS,
     # Quadlet came with podman 4.4; Debian 12 has 4.3.
     "trixie+containers": (*FOR_CONTAINERS, "docker-cli"),
 }

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-HAS_PROGRAMS = shutil.which("gunicorn") is not None
-HAS_CONTAINERS = shutil.which("podman") is not None
+NEEDS = {
+    "test_containers.py": "podman",
+    "test_fleet.py": "ansible-playbook",
+    "test_ansible.py": "ansible-playbook",
+}
+"""The program that shows which machine it is; for all others gunicorn."""
 
 collect_ignore = [
     path.name
     for path in Path(__file__).parent.glob("test_*.py")
-    if not (HAS_CONTAINERS if path.name == "test_containers.py" else HAS_PROGRAMS)
+    if shutil.which(NEEDS.get(path.name, "gunicorn")) is None
 ]
 
 
 def pytest_terminal_summary(terminalreporter: "TerminalReporter") -> None:
-    if not HAS_PROGRAMS and not HAS_CONTAINERS:
+    if not any(map(shutil.which, ("gunicorn", *NEEDS.values()))):
         terminalreporter.write_line("tests/vm/recipes was left out: it needs the programs; run make recipes")

@@ -1,8 +1,9 @@
-"""docs/fleet.md."""
+"""docs/fleet.md, but for its Ansible role."""
 
+import json
 from pathlib import Path
 
-from kit import property_of, run
+from kit import eventually, property_of, run
 from recipes.page import Page, install, install_app
 from recipes.service import ASKED, Recipe, assert_page_shows_this_run, forget_log
 
@@ -14,7 +15,7 @@ COUNT = f"journalctl -q -o cat --output-fields=MEMORY_MONITOR_UNIT MESSAGE_ID={A
 def worker(instance: int) -> Recipe:
     """One of the fleet, which does not leak yet."""
     Path(DIRECTORY, str(instance)).write_text("0")
-    return Recipe(f"worker@{instance}", "workers")
+    return Recipe(f"worker@{instance}", is_machine_wide=True)
 
 
 def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
@@ -29,15 +30,15 @@ def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
 
 def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_later() -> None:
     install_app("worker.py", str(DIRECTORY))
-    install(*PAGE.files)
+    install(*(file for file in PAGE.files if "/worker@.service" in file.path))
     forget_log()
     first, second, third = workers = [worker(instance) for instance in (1, 2, 3)]
     run("systemctl", "start", first.unit, second.unit)
-    print(run("memory-monitor", "--check", "-m", "80%", "worker@*.service"))
     run("systemctl", "start", first.monitor)
     try:
         first.wait_until_says(": ok: ")
         second.wait_until_says(": ok: ")
+        print(run("memory-monitor", "--check", first.unit))
         others = first.main_process()
         leak_until_it_was_asked_and_came_back(second, 2)
         run("systemctl", "start", third.unit)
@@ -46,7 +47,28 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert first.main_process() == others
         assert first.times_asked() == 0
         assert property_of(first.monitor, "NRestarts") == "0"
+        third.wait_until_says("active again")
+        assert_page_shows_this_run(PAGE, "memmonctl")
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
         assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
     finally:
         run("systemctl", "stop", first.monitor, *(one.unit for one in workers))
+
+
+def test_a_default_for_all_services_only_logs_what_would_be_done() -> None:
+    (default,) = (file for file in PAGE.files if "/service.d/" in file.path)
+    install(default)
+    run("systemctl", "start", "memory-monitor.service")
+
+    def dry_runs() -> dict[str, bool]:
+        return {one["name"]: one["dry_run"] for one in json.loads(run("memmonctl", "--json"))["targets"]}
+
+    try:
+        eventually(
+            lambda: dry_runs().get("dbus.service"), "dbus in a dry run", detail=lambda: str(dry_runs())
+        )
+        assert all(dry_runs().values())
+    finally:
+        run("systemctl", "stop", "memory-monitor.service")
+        Path(default.path).unlink()
+        run("systemctl", "daemon-reload")
