@@ -95,7 +95,8 @@ def _value(unit: str, key: str, value: object) -> str:
 
 
 def _error(problem: str) -> Exception:
-    return AnsibleFilterError(f"memory_monitor_units: {problem}")
+    error: Exception = AnsibleFilterError(f"memory_monitor_units: {problem}")
+    return error
 
 
 class FilterModule:
