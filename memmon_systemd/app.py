@@ -18,6 +18,7 @@ from memmon_systemd.monitor.log import Log
 from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.room import Room
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.monitor.target import TargetList
 from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journal
@@ -70,7 +71,9 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
 
         return check(settings, machine, report)
     state = _own_state(settings, environ)
-    context = Context(TargetList(), Poller(), report, state or NothingKept())
+    room = _room(settings, report)
+    notifier.before_sending = room.make
+    context = Context(TargetList(), Poller(), report, state or NothingKept(), room=room)
     sources = Sources(settings, machine, context)
     opened = sources.open()
     opened += _open_state(state, settings, sources, context) if state else []
@@ -154,6 +157,22 @@ def _open_state(state: OwnState, settings: Settings, sources: Sources, context: 
     return [PauseWatch(state.pause_path, Libc(), context, settings.target.interval_s, shared)]
 
 
+def _room(settings: Settings, report: Report) -> Room:
+    """What keeps room for the kernel's memory, where it stays and the system charges for that."""
+    if sys.platform != "linux" or settings.once:
+        return Room()
+    from memmon_systemd.resident.charge import ChargeReserve, own_cgroups
+
+    try:
+        return ChargeReserve(own_cgroups())
+    except OSError as error:
+        report.warn.not_locked(
+            f"no reserve for the kernel's memory ({error.strerror}): at the limit of its cgroup this may be"
+            " killed when it acts; raise fs.pipe-max-size and fs.pipe-user-pages-soft to their defaults"
+        )
+        return Room()
+
+
 def _once(monitor: Monitor) -> int:
     result = monitor.look_once()
     if result.failed:
@@ -174,6 +193,7 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
         warmup.rehearse_the_loop(settings, sink)
         warmup.rehearse_the_machine(settings.target)
         warmup.rehearse_the_cgroup(settings.target)
+        context.room.rehearse()
         sources.rehearse()
         monitor.refresh_all()
         monitor.look_around()

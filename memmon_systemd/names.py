@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from memmon_systemd.systemd.manager import Manager
 
 _GLOB: Final = re.compile(r"[*?\[]")
-_OTHER_SUFFIXES: Final = (".automount", ".device", ".path", ".target", ".timer")
 _UNIT_NAME: Final = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!-]+")
 """What systemd.unit(5) allows, and what a glob adds."""
 
@@ -86,7 +85,7 @@ def meaning_of(name: str, kind: NameKind, is_loaded: Callable[[str], bool]) -> M
     has_suffix = name.endswith(cgroup.UNIT_SUFFIXES)
     if kind in (NameKind.PROCESS, NameKind.OWNER):
         return Meaning(name, name, kind, f"--as {kind.value}")
-    if name.endswith(_OTHER_SUFFIXES):
+    if name.endswith(cgroup.OTHER_SUFFIXES):
         raise UsageError(f"'{name}' has no processes: name a {', '.join(cgroup.UNIT_SUFFIXES)}")
     unit = name if has_suffix else f"{name}.service"
     if kind is NameKind.UNIT:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from memmon_systemd.imports import forget
 from memmon_systemd.machine import Machine
+from memmon_systemd.monitor.schedule import search_interval_s
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.names import Meaning, Names, is_unit_name
 from memmon_systemd.settings import NameKind, Settings, TargetSettings
@@ -226,7 +227,7 @@ class Sources:
 
         systemd, table = self._machine.connect(), self._machine.table
         ownership = Ownership(systemd.manager, systemd.hierarchy, systemd.top_group)
-        interval_s = self._settings.target.interval_s
+        interval_s = search_interval_s(self._settings.target)
         return OwnerSource(meaning.name, interval_s, table, ownership, self.units, self._context)
 
     def _near_unit(self, meaning: Meaning) -> str:

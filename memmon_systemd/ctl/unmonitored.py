@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memmon_systemd.ctl.unit_files import InFiles, settings_in_files
-from memmon_systemd.linux.cgroup import UNIT_SUFFIXES
+from memmon_systemd.linux.cgroup import OTHER_SUFFIXES, UNIT_SUFFIXES
 from memmon_systemd.linux.text_file import text_of
 from memmon_systemd.settings import UNSET
 from memmon_systemd.systemd.errors import BusError
@@ -21,6 +21,7 @@ MONITOR: Final = MACHINE_WIDE.removesuffix(".service")
 """The machine-wide monitor, as its state file is named."""
 _HEADER: Final = f"[{SECTION}]".encode()
 _DROP_INS, _WANTS = ".d", ".wants"
+_SUFFIXES: Final = UNIT_SUFFIXES + OTHER_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Unmonitored:
     threshold: str | None
     """As its files say; None: they don't, or it is wrong."""
     problem: str | None
-    """Why it isn't monitored although it runs; None: it doesn't run."""
+    """Why it isn't monitored although it runs, or never can be; None: it doesn't run."""
 
 
 def unmonitored(manager: Manager, monitored: Collection[str], monitors: Collection[str]) -> list[Unmonitored]:
@@ -67,8 +68,11 @@ def _with_section(manager: Manager, asked: str, is_monitor_running: bool) -> Unm
         return None  # No name of a unit.
     if said.settings is None and not said.problems:
         return None  # It opts out.
-    is_up = active_state not in ("inactive", "failed")
-    problem = _why(said, active_state, is_monitor_running=is_monitor_running) if is_up else None
+    problem = None
+    if name.endswith(OTHER_SUFFIXES):
+        problem = said.problems[0]
+    elif active_state not in ("inactive", "failed"):
+        problem = _why(said, active_state, is_monitor_running=is_monitor_running)
     threshold = None if said.settings is None else str(said.settings.threshold)
     return Unmonitored(name, active_state, MONITOR, threshold, problem)
 
@@ -104,7 +108,7 @@ def _candidates(manager: Manager) -> tuple[set[str], set[str]]:
     for directory in manager.unit_path():
         for entry in _entries(directory):
             name = entry.name
-            if name.endswith(UNIT_SUFFIXES) and _has_section(entry.path):
+            if name.endswith(_SUFFIXES) and _has_section(entry.path):
                 sections.add(name)
             elif name.endswith(_DROP_INS) and any(
                 one.name.endswith(".conf") and _has_section(one.path) for one in _entries(entry.path)

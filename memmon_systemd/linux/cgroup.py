@@ -20,6 +20,8 @@ GONE = (errno.ENOENT, errno.ENODEV)
 """What a cgroup, or a file of one, that was removed answers with; a file may also never have been there."""
 UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 """The types of units that have a cgroup (systemd.resource-control(5))."""
+OTHER_SUFFIXES = (".automount", ".device", ".path", ".target", ".timer")
+"""The types of units that have none: no process is theirs."""
 
 
 @dataclass(frozen=True, slots=True)

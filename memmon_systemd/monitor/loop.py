@@ -66,10 +66,12 @@ class Monitor:
         self._heartbeat = Heartbeat(notifier, context.report.warn)
         self._requester = Requester(context.poller, context.report, self._status, context.pauses)
         self._decider = Decider(self._requester, context.report, self._status)
+        self._room = context.room
         self._clock = clock
         self._interval_s = settings.target.interval_s
         self._sources_due_s = self._sources_soon_s = 0.0
-        self._sources_early_s = self._interval_s * EARLY
+        for source in sources:
+            source.early_s = max(source.early_s, self._interval_s * EARLY)
         self._verbose = settings.verbosity > 0
         self._until_stopped = settings.until_stopped
         self.stopping = False
@@ -167,10 +169,10 @@ class Monitor:
         return OnceResult(over=over, failed=failed, missing=missing)
 
     def _refresh_sources(self, now_s: float) -> None:
-        soon_s = now_s + self._sources_early_s
-        due_s = latest_s = NEVER
+        self._room.make()
+        due_s = soon_s = NEVER
         for source in self._sources:
-            if source.is_stale or source.due_s <= soon_s:
+            if source.is_stale or source.due_s - source.early_s <= now_s:
                 try:
                     source.refresh(now_s)
                 except Exception as error:  # Whatever it is: what is known is looked at all the same.
@@ -179,9 +181,8 @@ class Monitor:
             # One that became stale at its own refresh would be refreshed without a pause.
             source_due_s = now_s + self._interval_s if source.is_stale else source.due_s
             due_s = min(due_s, source_due_s)
-            latest_s = min(latest_s, source_due_s + source.slack_s)
-        self._sources_due_s = latest_s
-        self._sources_soon_s = due_s - self._sources_early_s
+            soon_s = min(soon_s, source_due_s - source.early_s)
+        self._sources_due_s, self._sources_soon_s = due_s, soon_s
         if self._until_stopped and all(source.is_finished() for source in self._sources):
             self.stop("every unit has stopped")
 
@@ -211,6 +212,7 @@ class Monitor:
         self._consider(target, gauge, result, now_s)
 
     def _consider(self, target: Target, gauge: Gauge, result: LookResult, now_s: float) -> None:
+        self._room.make()
         if result is GONE:
             target.look_in(target.settings.interval_s, now_s)
             self._lost(target, now_s)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from memmon_systemd.formatting import format_bytes, format_growth, format_seconds, signal_name
+from memmon_systemd.formatting import format_growth, format_seconds, signal_name
+from memmon_systemd.monitor import words
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.monitor.log import Field, Log
 from memmon_systemd.monitor.policy import Activity, Hold, State
@@ -32,7 +33,6 @@ _WHY_HELD: Final = {
     Hold.PAUSED: "paused; asked once the pause has ended",
     Hold.AT_MOST: "{} of its kind are down or on their way; asked in its turn",
 }
-_SHORTEST_GROWTH_S: Final = 1.0
 
 
 class Report:
@@ -77,7 +77,7 @@ class Report:
         if gauge is not None and gauge.trouble is not None:
             self.warn.memory_unreadable(target.name, target.unit, gauge.trouble, is_minor=is_minor)
         elif gauge is None or gauge.usage_bytes <= gauge.schedule.threshold_bytes:
-            sentence = f"{_usage(target)} of {_threshold(target)}{_of_machine(target)}"
+            sentence = f"{words.usage(target)} of {words.threshold(target)}{words.of_machine(target)}"
             self._of(Event.BEGAN, target, sentence, is_minor=is_minor)
 
     def over(self, target: Target) -> None:
@@ -85,7 +85,7 @@ class Report:
         asked = target.settings
         what = _DONE[asked.action]
         sustained = format_seconds(asked.for_s)
-        self._of(Event.OVER, target, f"{_above(target)}; {what} if it stays above for {sustained}")
+        self._of(Event.OVER, target, f"{words.above(target)}; {what} if it stays above for {sustained}")
 
     def requested(
         self, target: Target, outcome: Outcome, presence: Presence, allowance: Allowance, now_s: float
@@ -93,7 +93,7 @@ class Report:
         """The target was asked to exit, restart or reload; with what helps to see the leak behind it."""
         episode = target.episode
         repeats = 0 if episode is None else episode.requests - 1
-        grown = _grown(target, now_s)
+        grown = words.grown(target, now_s)
         facts = [format_growth(*grown)] if grown else []
         if repeats > 0:
             facts.append(f"repeat {repeats}")
@@ -107,7 +107,7 @@ class Report:
         fields = [("MEMORY_MONITOR_REQUEST", str(allowance.made + 1))] if not repeats else []
         if presence.age_s is not None:
             fields.append(("MEMORY_MONITOR_AGE_SEC", f"{presence.age_s:.0f}"))
-        sentence = f"{_above(target)}{age}{inner}: {outcome.sentence}"
+        sentence = f"{words.above(target)}{age}{inner}: {outcome.sentence}"
         if grown:
             fields.append(("MEMORY_MONITOR_GROWTH", f"{grown[0] / grown[1] * 3600:.0f}"))
         self._of(Event.REQUESTED, target, sentence, fields)
@@ -128,21 +128,21 @@ class Report:
             why = why.format(target.settings.at_most)
         elif reason is Hold.CONDITION:
             why = why.format(target.condition_name)
-        self._of(event, target, f"{_above(target)}: {why}", [("MEMORY_MONITOR_REASON", reason.value)])
+        self._of(event, target, f"{words.above(target)}: {why}", [("MEMORY_MONITOR_REASON", reason.value)])
 
     def request_failed(self, target: Target, outcome: Outcome) -> None:
         """The target could not be asked."""
         name = f"{target.name}: not {_DONE[target.settings.action]}"
-        sentence = f"{name}: {_above(target)}: {outcome.sentence}"
-        self.log.write(Event.FAILED, sentence, target.unit, State.OVER, _fields(target))
+        sentence = f"{name}: {words.above(target)}: {outcome.sentence}"
+        self.log.write(Event.FAILED, sentence, target.unit, State.OVER, words.fields(target))
 
     def over_again(self, target: Target) -> None:
         """Above the threshold again, and asked before: for the status, and with -v."""
-        self._of(Event.OVER, target, f"{_above(target)} again; asked already", is_minor=True)
+        self._of(Event.OVER, target, f"{words.above(target)} again; asked already", is_minor=True)
 
     def recovered(self, target: Target, *, is_minor: bool = False) -> None:
         """Back within the threshold."""
-        sentence = f"within again: {_usage(target)} of {_threshold(target)}"
+        sentence = f"within again: {words.usage(target)} of {words.threshold(target)}"
         self._of(Event.RECOVERED, target, sentence, is_minor=is_minor)
 
     def ended(self, target: Target, *, is_minor: bool = False) -> None:
@@ -158,10 +158,9 @@ class Report:
     def threshold_changed(self, target: Target) -> None:
         """The limit that the threshold is a share of was changed while the unit runs."""
         self._warn_of_low_hard(target)
-        sentence = (
-            f"{target.name}: the threshold is now {_threshold(target)}{_of_machine(target)}, {_usage(target)}"
-        )
-        self.log.write(Event.BEGAN, sentence, target.unit, target.state, _fields(target))
+        now = f"{words.threshold(target)}{words.of_machine(target)}, {words.usage(target)}"
+        sentence = f"{target.name}: the threshold is now {now}"
+        self.log.write(Event.BEGAN, sentence, target.unit, target.state, words.fields(target))
 
     def paused(self, name: str, unit: str | None, until: str) -> None:
         """Nothing is asked of a target, or of those that a glob matches; `until` says how long."""
@@ -177,7 +176,7 @@ class Report:
 
     def resumed_above(self, target: Target, why: str) -> None:
         """So is one that was held back: it is said first."""
-        self._of(Event.RESUMED, target, f"{_above(target)}: {why}: asked at the next poll")
+        self._of(Event.RESUMED, target, f"{words.above(target)}: {why}: asked at the next poll")
 
     def settings_changed(self, target: Target, changes: Sequence[str]) -> None:
         """The settings of a unit are others now: "Threshold=80% (was 90%)" each."""
@@ -224,8 +223,8 @@ class Report:
 
     def reading(self, target: Target) -> None:
         """A reading, for -v."""
-        sentence = f"{target.name}: {target.state.value}: {_usage(target)} of {_threshold(target)}"
-        self.log.write(Event.READING, sentence, target.unit, fields=_fields(target))
+        sentence = f"{target.name}: {target.state.value}: {words.usage(target)} of {words.threshold(target)}"
+        self.log.write(Event.READING, sentence, target.unit, fields=words.fields(target))
 
     def stopped(self, why: str) -> None:
         """The monitor ends."""
@@ -233,7 +232,7 @@ class Report:
 
     def _warn_of_low_hard(self, target: Target) -> None:
         if target.gauge is not None and target.gauge.schedule.is_hard_only:
-            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], _threshold(target))
+            self.warn.hard_is_low(target.unit or target.name.partition("[")[0], words.threshold(target))
 
     def _of(
         self,
@@ -245,56 +244,10 @@ class Report:
         is_minor: bool = False,
     ) -> None:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
-        entry = [*_fields(target), *fields]
+        entry = [*words.fields(target), *fields]
         self.log.write(event, sentence, target.unit, target.state, entry, is_minor=is_minor)
 
 
 def plan(action: Action, sent: str) -> str:
     """What a request does, as a sentence goes on after "would"; `sent` is the signal of one that signals."""
     return _PLANS[action].format(sent)
-
-
-def _grown(target: Target, now_s: float) -> tuple[int, float] | None:
-    """How much it grew, and in which time, since it was first measured; None: too short a time."""
-    gauge, measured_s = target.gauge, now_s - target.begun_s
-    if gauge is None or measured_s < _SHORTEST_GROWTH_S or gauge.usage_bytes <= target.begun_bytes:
-        return None
-    return gauge.usage_bytes - target.begun_bytes, measured_s
-
-
-def _usage(target: Target) -> str:
-    if target.gauge is None:
-        return "nothing measured"
-    return f"{target.gauge.metric.value} {format_bytes(target.gauge.usage_bytes)}"
-
-
-def _threshold(target: Target) -> str:
-    if target.gauge is None:
-        return str(target.settings.threshold)
-    return format_bytes(target.gauge.schedule.threshold_bytes)
-
-
-def _of_machine(target: Target) -> str:
-    """What to say of a share that is one of all the memory of the machine, which may not have been meant."""
-    if target.gauge is None or not target.gauge.schedule.is_of_machine:
-        return ""
-    return f", {target.settings.threshold} of the machine (no MemoryMax=)"
-
-
-def _above(target: Target) -> str:
-    return f"{_usage(target)} is above {_threshold(target)}"
-
-
-def _fields(target: Target) -> list[Field]:
-    gauge = target.gauge
-    if gauge is None:
-        return []
-    threshold = str(gauge.schedule.threshold_bytes)
-    return [
-        ("MEMORY_MONITOR_USAGE", str(gauge.usage_bytes)),
-        ("MEMORY_MONITOR_THRESHOLD", threshold),
-        # The name that this field had in 0.1, for whatever collects it.
-        ("MEMORY_MONITOR_LIMIT", threshold),
-        ("MEMORY_MONITOR_METRIC", gauge.metric.value),
-        ("MEMORY_MONITOR_SIGNAL", signal_name(target.signal_number)),
-    ]

@@ -119,6 +119,18 @@ def schedule_of(settings: TargetSettings, limit_bytes: int, *, is_of_machine: bo
     )
 
 
+def search_interval_s(settings: TargetSettings) -> float:
+    """How often to look for new targets, where nothing reports them, in seconds.
+
+    One that begins at nothing is found before it passes the threshold, as long as it grows no faster than
+    `growth`. Of a share nothing is known before there is a target: then it is the interval.
+    """
+    if settings.growth_bytes_per_s is None or settings.threshold.follows_limit:
+        return settings.interval_s
+    way_s = settings.threshold.threshold_bytes(0) / settings.growth_bytes_per_s
+    return min(max(way_s, SHORTEST_WAIT_S), settings.interval_s)
+
+
 @lru_cache(_SCHEDULES_KEPT)
 def schedule_for(
     threshold_bytes: int,

@@ -9,6 +9,7 @@ from memmon_systemd.monitor.keeper import Keeper, NothingKept
 from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
+from memmon_systemd.monitor.room import Room
 from memmon_systemd.monitor.target import TargetList
 
 
@@ -21,6 +22,7 @@ class Context:
     report: Report
     keeper: Keeper = field(default_factory=NothingKept)
     pauses: Pauses = field(default_factory=Pauses)
+    room: Room = field(default_factory=Room)
 
 
 class Source(ABC):
@@ -29,8 +31,8 @@ class Source(ABC):
     def __init__(self) -> None:
         self.due_s = 0.0
         """When to refresh it next."""
-        self.slack_s = 0.0
-        """How much later than due it may be refreshed, with a look for which the loop wakes up anyway."""
+        self.early_s = 0.0
+        """So much earlier it may be, with a look for which the loop wakes up anyway."""
         self.is_stale = True
         """Whether what it knows may be wrong: the next refresh lists everything again."""
 

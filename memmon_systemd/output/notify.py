@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 
 from memmon_systemd.formatting import one_line
 
@@ -26,6 +26,7 @@ class Notifier:
         watchdog_s: the service manager wants to hear watchdog() at least this often, in seconds;
             None if it doesn't.
         problem: one line on what in the environment could not be used; None if all is well.
+        before_sending: is called before each message: what a message takes is charged to this process.
         trouble: why the last message that wasn't taken wasn't, in the system's words.
     """
 
@@ -36,6 +37,7 @@ class Notifier:
         "_owes_status",
         "_socket",
         "_status",
+        "before_sending",
         "problem",
         "trouble",
         "watchdog_s",
@@ -53,6 +55,7 @@ class Notifier:
         self._address = address
         self._status = b""
         self._owes_ready = self._owes_status = self._owes_ping = False
+        self.before_sending: Callable[[], None] = _nothing
         self.watchdog_s = watchdog_s
         self.problem = problem
         self.trouble = ""
@@ -122,12 +125,17 @@ class Notifier:
     def _send(self, message: bytes) -> bool:
         if self._socket is None:
             return True
+        self.before_sending()
         try:
             self._socket.send(message)
         except OSError as error:
             self.trouble = error.strerror or str(error)
             return False
         return True
+
+
+def _nothing() -> None:
+    """Nothing has to be done before."""
 
 
 def _connected(address: str) -> socket.socket:

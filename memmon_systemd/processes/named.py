@@ -7,12 +7,14 @@ from abc import abstractmethod
 from typing import Final
 
 from memmon_systemd.monitor.source import Context, Source
+from memmon_systemd.monitor.target import EARLY
 from memmon_systemd.processes.table import Process, ProcessTable
 
-_SLACK: Final = 0.5
-"""The fraction of an interval for which a search waits for a look to go along with.
+_EARLY: Final = 1.0 - EARLY
+"""The fraction of an interval by which a search may be early, to go along with a look: it is one read.
 
-So a new process is found within two intervals.
+A look is early by `EARLY` itself, so the two are always soon in step and cause one wake-up. A search that was
+late, to the same end, would miss what grows to the threshold in one interval.
 """
 _MOST_WAITING_LINES: Final = 10
 """Any user can start and end a process of that name as often as he likes."""
@@ -24,9 +26,12 @@ class NamedProcesses(Source):
     def __init__(
         self, name: str, interval_s: float, table: ProcessTable, context: Context, near_unit: str = ""
     ) -> None:
-        """A source for names that start with `name`; OSError where the processes can't be listed."""
+        """A source for names that start with `name`, searched for every `interval_s` seconds.
+
+        OSError where the processes can't be listed.
+        """
         super().__init__()
-        self.slack_s = interval_s * _SLACK
+        self.early_s = interval_s * _EARLY
         self._interval_s = interval_s
         self._name = name
         self._prefix = os.fsencode(name)
@@ -151,4 +156,3 @@ class NamedProcesses(Source):
                 why += f" (for the {_MOST_WAITING_LINES}th time; -v logs more)"
             self._context.report.waiting(self._name, None, why, is_minor=is_minor)
         self._is_waiting = waits
-        self.slack_s = 0.0 if waits else self._interval_s * _SLACK

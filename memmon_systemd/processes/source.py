@@ -10,7 +10,7 @@ from memmon_systemd.linux import limits
 from memmon_systemd.linux.cgroup import Hierarchy
 from memmon_systemd.monitor.budget import Budget
 from memmon_systemd.monitor.policy import Activity
-from memmon_systemd.monitor.schedule import schedule_of
+from memmon_systemd.monitor.schedule import schedule_of, search_interval_s
 from memmon_systemd.monitor.source import Context
 from memmon_systemd.monitor.target import UNBOUNDED, Allowance, Outcome, Presence, Target
 from memmon_systemd.processes.gauge import ProcessGauge
@@ -98,7 +98,7 @@ class PrefixSource(NamedProcesses):
         near_unit: str = "",
     ) -> None:
         """A source for names that start with `name`; `near_unit` says which unit may have been meant."""
-        super().__init__(name, settings.interval_s, table, context, near_unit)
+        super().__init__(name, search_interval_s(settings), table, context, near_unit)
         self._settings = settings
         self._budget = None if settings.budget is None else Budget(settings.budget)
         self._hierarchy = hierarchy

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench.main [SECTION...]      from the root of the repository, as root
 
-Sections: footprint, units, prefix, reaction, machine, others; all of them without an argument.
+Sections: footprint, units, prefix, reaction, machine, scale, others; all of them without an argument.
 It fails only where something can't be measured: a missed bar is a line of the table.
 """
 
@@ -48,6 +48,9 @@ class Bench:
         static.mkdir()
         return vm.rows(static)
 
+    def scale(self) -> list[Row]:
+        return vm.scale_rows()
+
     def others(self) -> list[Row]:
         return others.rows(self.directory, self.leak)
 
@@ -58,6 +61,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Bench], list[Row]]]]] = {
     "prefix": ("A look at a process prefix", Bench.prefix),
     "reaction": ("In time", Bench.reaction),
     "machine": ("Under a real systemd, in the emulated machine", Bench.machine),
+    "scale": ("One monitor of 1,000 units, in the emulated machine", Bench.scale),
     "others": ("What users would pick instead", Bench.others),
 }
 

@@ -12,12 +12,22 @@ IN_VM = "/srv/bench"
 
 
 def rows(directory: Path) -> list[Row]:
-    """Boots the machine, runs in_machine.py there; RuntimeError with what it said where that fails."""
+    """Those of in_machine.py."""
     for source in ("wake.c", "leak.c"):
         compiled(source, directory, "-static")
     programs = [f"--add={directory / name}:{IN_VM}/{name}" for name in ("wake", "leak")]
-    run = f"PYTHONPATH=/srv/memory-monitor:tests/vm python3 -m tests.bench.in_machine {IN_VM}"
-    command = [sys.executable, "tests/vm/machine.py", "--processors=2", *programs, "--run", run]
+    return _run(f"tests.bench.in_machine {IN_VM}", *programs)
+
+
+def scale_rows() -> list[Row]:
+    """Those of scale.py."""
+    return _run("tests.bench.scale", "--memory=3072")
+
+
+def _run(module: str, *options: str) -> list[Row]:
+    """Boots the machine and runs a module there; RuntimeError with what it said where that fails."""
+    run = f"PYTHONPATH=/srv/memory-monitor:tests/vm python3 -m {module}"
+    command = [sys.executable, "tests/vm/machine.py", "--processors=2", *options, "--run", run]
     found: list[Row] = []
     said = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as machine:

@@ -99,7 +99,7 @@ def test_the_page_lists_the_states_and_the_events_that_there_are() -> None:
 
 
 def test_the_page_lists_the_fields_of_the_journal_that_there_are() -> None:
-    modules = (ROOT / "memmon_systemd" / "monitor" / name for name in ("log.py", "report.py"))
+    modules = (ROOT / "memmon_systemd" / "monitor" / name for name in ("log.py", "report.py", "words.py"))
     source = "".join(module.read_text() for module in modules)
     listed = re.findall(r"^(\*\*[A-Z_, *]+\*\*)$", section(COMMAND, "LOG"), re.MULTILINE)
     assert set(re.findall(r"[A-Z_]+", " ".join(listed))) == set(re.findall(r'\("([A-Z_]+)", ', source))

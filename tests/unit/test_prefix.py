@@ -371,3 +371,23 @@ def test_of_processes_whose_memory_cant_be_read_the_first_is_worth_a_line(
     tree.advance(20)
     assert len(tree.log.having("its memory can't be read")) == 1
     assert [target.unreadable > 5 for target in tree.targets] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "found_s"),
+    [
+        ("-m 100 -i 1", 1.0),
+        ("-m 100 -i 1 --growth 400M", 0.25),
+        ("-m 100 -i 1 --growth 100G", 0.05),
+        ("-m 1% -i 1 --growth 400M", 1.0),
+    ],
+)
+def test_a_new_process_is_found_before_it_can_have_grown_to_the_threshold(
+    watch: Callable[..., Tree], start_leaker: StartLeaker, options: str, found_s: float
+) -> None:
+    tree = watch(options)
+    for suffix in ("a", "b"):  # The first is waited for, the second comes beside a target.
+        tree.advance(10.03)
+        new = start_leaker(NAME + suffix, mib=2)
+        tree.advance(found_s)
+        assert f"{NAME}{suffix}[{new.pid}]" in [target.name for target in tree.targets]

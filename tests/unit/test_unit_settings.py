@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import pytest
@@ -75,8 +75,8 @@ def test_the_defaults_of_the_table_are_those_of_the_settings() -> None:
 
 def test_what_messages_name_is_in_the_table() -> None:
     flags = {flag for option in OPTIONS for flag in option.flags}
-    assert set(ON_COMMAND_LINE) <= flags
-    assert {word.partition("=")[0] for word in IN_UNIT_FILE} <= set(KEYS)
+    assert set(astuple(ON_COMMAND_LINE)) <= flags
+    assert {word.partition("=")[0] for word in astuple(IN_UNIT_FILE)} <= set(KEYS)
 
 
 # --- what is set ------------------------------------------------------------------------------

@@ -90,6 +90,16 @@ def test_one_that_runs_and_is_not_monitored_is_a_problem(files: Files) -> None:
     assert "see journalctl -u memory-monitor" in str(files.found(monitors=("memory-monitor",))[0].problem)
 
 
+@pytest.mark.parametrize("path", ["own.target", "own.target.d/a.conf", "own.timer", "own.path"])
+def test_a_section_where_there_are_no_processes_is_a_problem(files: Files, path: str) -> None:
+    files.write(path)
+    unit = path.partition(".d/")[0]
+    (found,) = files.found()
+    assert found.name == unit
+    assert f"a {unit.rpartition('.')[2]} has no processes: not monitored" in str(found.problem)
+    assert files.found(monitors=("memory-monitor",)) == [found]
+
+
 def test_an_enabled_instance_whose_monitor_is_not_there_is_found(files: Files) -> None:
     files.write("app.service", "[Service]\n")
     files.write("app.service.wants/memory-monitor@app.service", "")

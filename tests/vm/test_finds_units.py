@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kit import DEADLINE_S, UNITS, Leaky, Monitor, Service, run, write_unit
+from kit import DEADLINE_S, UNITS, WORK, Leaky, Monitor, Service, run, write_unit
 
 NAMES = ("job@*.service", "later.service", "nickname")
 
@@ -52,6 +52,30 @@ def test_a_unit_that_does_not_exist_yet_is_waited_for(monitor: Monitor) -> None:
     monitor.wait_for(r"^later\.service: waiting: there is no such unit yet(; did you mean \S+\?)?$")
     with Service("later.service", "grow 40") as service:
         service.wait_for("SIGUSR1")
+
+
+GROWS = """
+import mmap, time
+kept = []
+for _ in range(400):
+    kept.append(mmap.mmap(-1, 1 << 20))
+    kept[-1].write(bytes(1 << 20))
+    time.sleep(0.05)
+time.sleep(1000)
+"""
+
+
+def test_a_unit_that_grows_from_its_start_is_asked_before_the_interval_is_over() -> None:
+    program = WORK / "grows.py"
+    program.write_text(GROWS)
+    write_unit("grows.service", f"[Service]\nExecStart=python3 -IS {program}\n")
+    # 20 MiB/s at most, on an emulated processor less; it would be found above 400 MiB after an interval.
+    with Monitor("-m", "30", "-i", "1h", "--growth", "20M", "-s", "KILL", "grows.service") as monitor:
+        monitor.wait_for(r"^grows\.service: waiting: ")
+        run("systemctl", "start", "grows.service")
+        said = monitor.wait_for(r"^grows\.service: signalled: ")
+    (usage_mib,) = re.findall(r" ([\d.]+) MiB is above", said)
+    assert 30 < float(usage_mib) < 40
 
 
 def test_a_name_without_suffix_that_is_an_alias_means_the_unit(monitor: Monitor) -> None:

@@ -14,7 +14,7 @@ from shipped import RESTARTS, MachineWide, Monitored, Shipped, start, stop
 AS_TESTER = ("runuser", "-u", "tester", "--")
 SETTINGS = "MAX_MEMORY=30\nINTERVAL=500ms\n"
 SERVICE = f"TimeoutStopSec=300\n{RESTARTS}"
-REAL = ("dbus", "systemd-journald", "systemd-logind", "systemd-udevd", "wanted")
+REAL = ("dbus", "systemd-journald", "systemd-logind", "systemd-udevd", "wanted", "polkit")
 STATES = Path("/run/memory-monitor")
 
 
@@ -238,6 +238,7 @@ def test_the_list_has_what_is_configured_and_not_monitored() -> None:
 def test_a_suggestion_for_real_services_is_above_what_they_need_and_can_be_pasted() -> None:
     own = Monitored("wanted", service=SERVICE)
     start(own)
+    run("systemctl", "start", *REAL)
     with MachineWide() as monitor:
         for name in REAL:
             done = memmonctl("suggest", name)

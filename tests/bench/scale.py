@@ -1,0 +1,177 @@
+"""One monitor of 1,000 units on a real systemd, 300 of them configured: prints a row of the table per line.
+
+    python3 -m tests.bench.scale      in the test machine, as vm.py runs it
+
+The processor is emulated: times are about ten times too long.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import kit
+
+from tests.audit.counting import Trace
+from tests.bench.gauging import Footprint, Spread, cpu_s, footprint, waits
+from tests.bench.table import Row, held_against
+
+UNITS: Final = 1000
+CONFIGURED: Final = 300
+MOST_RSS_KB: Final = 20 * 1024
+STARTS: Final = 3
+REST_S: Final = 60.0
+NEW: Final = 5
+MONITOR: Final = "memory-monitor.service"
+SECTION: Final = "[X-MemoryMonitor]\nThreshold={}M\n"
+LONG_S: Final = 600.0
+EMULATED: Final = "emulated"
+
+
+def main() -> None:
+    """Prints all rows."""
+    for rows in (empty(), full()):
+        for row in rows:
+            print("row", json.dumps(dataclasses.asdict(row)), flush=True)
+
+
+def write_units(threshold_mib: int) -> None:
+    """The templates, with that threshold for those that are configured, and systemd's reading of them."""
+    sleeps = "[Service]\nExecStart=sleep infinity\n"
+    kit.write_unit("plain@.service", sleeps)
+    kit.write_unit("configured@.service", sleeps + SECTION.format(threshold_mib))
+    kit.run("systemctl", "daemon-reload")
+
+
+@contextmanager
+def monitored() -> Iterator[int]:
+    """The shipped unit, READY; its PID."""
+    kit.run("systemctl", "start", MONITOR)
+    try:
+        yield int(kit.property_of(MONITOR, "MainPID"))
+    finally:
+        kit.run("systemctl", "stop", MONITOR)
+
+
+def empty() -> list[Row]:
+    """What it takes with nothing to do."""
+    write_units(100)
+    with monitored() as pid:
+        return [Row("RSS, no unit is configured", _mb(footprint(pid)), _how())]
+
+
+def full() -> list[Row]:
+    """What it takes with all of them."""
+    _start([f"plain@{number}" for number in range(UNITS - CONFIGURED)])
+    _start([f"configured@{number}" for number in range(CONFIGURED)])
+    ready = Spread(tuple(_seconds_to_ready() for _ in range(STARTS)))
+    bare = Spread(tuple(_seconds_of_bare_python() for _ in range(STARTS)))
+    with monitored() as pid:
+        at_ready = footprint(pid)
+        rows = [
+            held_against(
+                f"RSS, {CONFIGURED} configured of {UNITS:,} units",
+                _mb(at_ready),
+                _how(),
+                at_ready.rss,
+                MOST_RSS_KB,
+                "≤ 20 MB",
+            ),
+            Row(
+                "start to READY, in starts of `python3 -c pass`",
+                f"{ready.median / bare.median:.0f}",
+                f"medians of {STARTS}: {ready.median:.1f} s and {bare.median * 1000:.0f} ms; {EMULATED}",
+            ),
+            *_at_rest(pid),
+            _new_units(),
+            _reload(pid),
+        ]
+        later = footprint(pid)
+        return [*rows, Row("RSS after that", _mb(later), _how())]
+
+
+def _start(names: list[str]) -> None:
+    for first in range(0, len(names), 100):
+        kit.run("systemctl", "start", *names[first : first + 100])
+
+
+def _seconds_to_ready() -> float:
+    begun_s = time.monotonic()
+    with monitored():
+        return time.monotonic() - begun_s
+
+
+def _seconds_of_bare_python() -> float:
+    begun_s = time.monotonic()
+    subprocess.run(("python3", "-c", "pass"), check=True)
+    return time.monotonic() - begun_s
+
+
+def _at_rest(pid: int) -> list[Row]:
+    faults, slept, used_s = kit.faults_of(pid), waits(pid), cpu_s(pid)
+    time.sleep(REST_S)
+    faulted = sum(kit.faults_of(pid)) - sum(faults)
+    share = (cpu_s(pid) - used_s) / REST_S
+    wakes = waits(pid) - slept
+    with Trace(pid, ("sendmsg",)) as trace:
+        time.sleep(REST_S)
+    calls = trace.calls["sendmsg"]
+    return [
+        Row("CPU at rest", f"{share:.2%}", f"of one processor, {REST_S:g} s, {wakes} wake-ups; {EMULATED}"),
+        Row("page faults at rest", f"{faulted}", f"/proc/PID/stat, {REST_S:g} s"),
+        held_against("D-Bus calls at rest", f"{calls}", f"sendmsg(2) in {REST_S:g} s", calls, 0, "none"),
+    ]
+
+
+def _new_units() -> Row:
+    took_ms = []
+    for number in range(NEW):
+        unit = f"configured@new-{number}.service"
+        kit.run("systemctl", "start", unit)
+        said_us = kit.eventually(partial(_said, unit, "ok: "), f"{unit} is measured")[0]
+        took_ms.append((said_us - int(kit.property_of(unit, "ActiveEnterTimestampMonotonic"))) / 1000)
+    how = f"from active to its first line, {NEW} times; {EMULATED}"
+    return Row("a new unit is measured after", Spread(tuple(took_ms)).text(" ms", 0), how)
+
+
+def _reload(pid: int) -> Row:
+    write_units(110)
+    begun_us = time.monotonic_ns() // 1000
+    used_s = cpu_s(pid)
+
+    count = CONFIGURED + NEW
+
+    def all_said() -> list[int]:
+        entries = kit.journal(f"_PID={pid}", "--grep=settings changed")
+        times = [int(entry["__MONOTONIC_TIMESTAMP"]) for entry in entries]
+        return times if len(times) >= count else []
+
+    last_us = max(kit.eventually(all_said, f"{count} units have new settings", LONG_S))
+    how = f"systemctl daemon-reload has returned, to the last of {count} lines; {EMULATED}"
+    used = f"{cpu_s(pid) - used_s:.1f} s of CPU"
+    return Row("changed settings are in force after", f"{(last_us - begun_us) / 1e6:.1f} s, {used}", how)
+
+
+def _said(unit: str, words: str) -> list[int]:
+    """When it was said of a unit, in microseconds of the monotonic clock."""
+    entries = kit.journal(f"--unit={MONITOR}", f"MEMORY_MONITOR_UNIT={unit}")
+    return [int(entry["__MONOTONIC_TIMESTAMP"]) for entry in entries if words in str(entry["MESSAGE"])]
+
+
+def _how() -> str:
+    version = Path("/etc/debian_version").read_text().strip()
+    return f"{MONITOR} of the package, Debian {version}, Python {sys.version.split()[0]}; smaps_rollup"
+
+
+def _mb(memory: Footprint) -> str:
+    return f"{memory.rss / 1024:.1f} MB ({memory.rss:,} kB)"
+
+
+if __name__ == "__main__":
+    main()
