@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from kit import eventually, property_of, run
-from recipes.page import Page, install, install_app
+from recipes.page import Page, install, install_app, shown
 from recipes.service import ASKED, Recipe, assert_page_shows_this_run, forget_log
 
 PAGE = Page("fleet.md")
@@ -28,6 +28,14 @@ def leak_until_it_was_asked_and_came_back(one: Recipe, instance: int) -> None:
     assert one.says("the job at hand is finished")
 
 
+def assert_list_is_like(page: list[str], real: list[str]) -> None:
+    """The same units in the same states, in any order: growth may not be known yet."""
+    print("", "$ memmonctl", *real, sep="\n")
+    assert page[0] == real[0]
+    assert page[1].split() == real[1].split()
+    assert sorted(line.split()[:2] for line in page[2:]) == sorted(line.split()[:2] for line in real[2:])
+
+
 def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_later() -> None:
     install_app("worker.py", str(DIRECTORY))
     install(*(file for file in PAGE.files if "/worker@.service" in file.path))
@@ -48,7 +56,7 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert first.times_asked() == 0
         assert property_of(first.monitor, "NRestarts") == "0"
         third.wait_until_says("active again")
-        assert_page_shows_this_run(PAGE, "memmonctl")
+        assert_list_is_like(PAGE.log("memmonctl"), shown("memmonctl"))
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
         assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
     finally:
