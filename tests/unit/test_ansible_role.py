@@ -118,7 +118,7 @@ WRONG_VALUES = {
     "ConditionTimeout": "0",
     "Repeat": "x y",
     "OnRequest": "a b",
-    "KillWhom": "nobody",
+    "KillWhom": 'no"body',
     "ThenRestart": "$(true)",
 }
 

@@ -158,7 +158,9 @@ def test_files_of_another_version_are_not_released(
     sdist(out, versions[1])
     package(out, versions[2], versions[3])
     if problem is None:
-        release_checks.check_artifacts(out, "1", ())
+        release_checks.check_artifacts(out, "1", {"PKG-INFO"})
+        with pytest.raises(ReleaseError, match="units/a not in it"):
+            release_checks.check_artifacts(out, "1", {"units/a"})
     else:
         with pytest.raises(ReleaseError, match=re.escape(problem)):
             release_checks.check_artifacts(out, "1", ())
