@@ -1,10 +1,11 @@
 """docs/fleet.md, but for its Ansible role."""
 
 import json
+import re
 from pathlib import Path
 
 from kit import eventually, property_of, run
-from recipes.page import Page, install, install_app, shown
+from recipes.page import REPO, Page, install, install_app, shown
 from recipes.service import ASKED, Recipe, assert_page_shows_this_run, forget_log
 
 PAGE = Page("fleet.md")
@@ -36,13 +37,24 @@ def assert_list_is_like(page: list[str], real: list[str]) -> None:
     assert sorted(line.split()[:2] for line in page[2:]) == sorted(line.split()[:2] for line in real[2:])
 
 
+def assert_the_textfile_collector_gets(unit: str) -> None:
+    """By the page's command."""
+    text = (REPO / "docs/fleet.md").read_text()
+    (command,) = re.findall(r"^    (memmonctl metrics >.*\n.*)$", text, re.MULTILINE)
+    collected = Path(command.split()[-1])
+    collected.parent.mkdir(parents=True, exist_ok=True)
+    run("sh", "-c", command)
+    assert f'"{unit}"' in collected.read_text()
+    assert [path.name for path in collected.parent.iterdir()] == [collected.name]
+
+
 def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_later() -> None:
     install_app("worker.py", str(DIRECTORY))
     install(*(file for file in PAGE.files if "/worker@.service" in file.path))
     forget_log()
     first, second, third = workers = [worker(instance) for instance in (1, 2, 3)]
     run("systemctl", "start", first.unit, second.unit)
-    run("systemctl", "start", first.monitor)
+    run("systemctl", "enable", "--now", "memory-monitor")
     try:
         first.wait_until_says(": ok: ")
         second.wait_until_says(": ok: ")
@@ -56,11 +68,14 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert first.times_asked() == 0
         assert property_of(first.monitor, "NRestarts") == "0"
         third.wait_until_says("active again")
+        assert_the_textfile_collector_gets(first.unit)
+        assert run("memmonctl", "history").count("worker@") == 2
         assert_list_is_like(PAGE.log("memmonctl"), shown("memmonctl"))
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
         assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
     finally:
-        run("systemctl", "stop", first.monitor, *(one.unit for one in workers))
+        run("systemctl", "disable", "--now", first.monitor)
+        run("systemctl", "stop", *(one.unit for one in workers))
 
 
 def test_a_default_for_all_services_only_logs_what_would_be_done() -> None:
