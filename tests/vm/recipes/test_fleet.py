@@ -69,7 +69,9 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert property_of(first.monitor, "NRestarts") == "0"
         third.wait_until_says("active again")
         assert_the_textfile_collector_gets(first.unit)
-        assert run("memmonctl", "history").count("worker@") == 2
+        history = run("memmonctl", "history")
+        assert "worker@2" in history, history
+        assert "worker@3" in history, history
         assert_list_is_like(PAGE.log("memmonctl"), shown("memmonctl"))
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
         assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
