@@ -73,7 +73,7 @@ def test_one_monitor_asks_the_instance_that_leaks_and_finds_those_that_come_late
         assert "worker@2" in history, history
         assert "worker@3" in history, history
         assert_list_is_like(PAGE.log("memmonctl"), shown("memmonctl"))
-        assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u 'worker@*'")
+        assert_page_shows_this_run(PAGE, "journalctl -o cat -u 'worker@*'")
         assert_page_shows_this_run(PAGE, f"{COUNT} | sort | uniq -c")
     finally:
         run("systemctl", "disable", "--now", first.monitor)
