@@ -1,5 +1,5 @@
 # Each target sets up what it needs: see .ci/setup. PYTHON=python3.12 chooses another interpreter.
-.PHONY: help demo check test vm bench lint deb wheel recipes picture clean
+.PHONY: help demo check test vm bench lint deb wheel release recipes picture clean
 .NOTPARALLEL:
 
 help:
@@ -11,9 +11,10 @@ help:
 	@echo "make bench  measures what it costs (as root; 25 minutes, on an idle machine)"
 	@echo "make lint   only ruff and mypy"
 	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  runs the recipes of docs in three separate machines (not part of make test)"
+	@echo "make recipes  runs the recipes of docs in four separate machines (not part of make test)"
 	@echo "make picture  draws docs/leak.svg again"
 	@echo "make wheel  the wheel, in dist, for pip"
+	@echo "make release  sdist, wheel, Debian packages, SBOM and checksums, in dist/release; TAG=v1.2.3 of that tag"
 	@echo "make clean  removes what these created, except the images of the test machine (.vm)"
 
 demo:
@@ -49,6 +50,7 @@ recipes:
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite bookworm+hooks -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite bookworm+ansible -- tests/vm/recipes
 
 picture:
 	@bash .ci/setup
@@ -61,6 +63,12 @@ wheel:
 	@rm -rf build/lib
 	@.venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
+
+release:
+	@bash .ci/setup deb
+	@bash .ci/setup
+	@.venv/bin/python -m pip --disable-pip-version-check install --quiet -e '.[release]'
+	@.venv/bin/python packaging/release.py $${TAG:+"$$TAG"}
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -162,7 +162,7 @@ FOR_DEVELOPERS = [ROOT / page for page in ("CONTRIBUTING.md", "docs/architecture
 @pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=name_of)
 def test_files_that_a_page_for_developers_names_exist(page: Path) -> None:
     # Of the package a page may leave out its name, and .py.
-    named = [path for path in PATH.findall(page.read_text()) if not path.startswith("build/")]
+    named = [path for path in PATH.findall(page.read_text()) if not path.startswith(("build/", "dist/"))]
     places = {path: (ROOT / path, PACKAGE / path, PACKAGE / f"{path}.py") for path in named}
     assert named
     assert [path for path, found in places.items() if not any(place.exists() for place in found)] == []

@@ -33,10 +33,14 @@ FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
 FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheus")
 """What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
 
+FOR_FLEETS = ("ansible-core", "python3-apt")
+"""What docs/fleet.md is about; python3-apt is what Ansible would install where it is missing."""
+
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
     "bookworm+recipes": FOR_RECIPES + FOR_CONTAINERS,
     "bookworm+hooks": FOR_HOOKS,
+    "bookworm+ansible": FOR_FLEETS,
     # Quadlet came with podman 4.4; Debian 12 has 4.3.
     "trixie+containers": (*FOR_CONTAINERS, "docker-cli"),
 }

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-NEEDS = {"test_containers.py": "podman", "test_haproxy.py": "haproxy", "test_etcd.py": "etcdctl"}
+NEEDS = {
+    "test_containers.py": "podman",
+    "test_haproxy.py": "haproxy",
+    "test_etcd.py": "etcdctl",
+    "test_fleet.py": "ansible-playbook",
+    "test_ansible.py": "ansible-playbook",
+}
 """The program that shows which machine it is; for all others gunicorn."""
 
 collect_ignore = [
