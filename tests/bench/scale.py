@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -30,15 +31,15 @@ REST_S: Final = 60.0
 NEW: Final = 5
 MONITOR: Final = "memory-monitor.service"
 SECTION: Final = "[X-MemoryMonitor]\nThreshold={}M\n"
+CHANGED: Final = "settings changed"
 LONG_S: Final = 600.0
 EMULATED: Final = "emulated"
 
 
 def main() -> None:
-    """Prints all rows."""
-    for rows in (empty(), full()):
-        for row in rows:
-            print("row", json.dumps(dataclasses.asdict(row)), flush=True)
+    """Prints each row as it is known."""
+    for row in chain(empty(), full()):
+        print("row", json.dumps(dataclasses.asdict(row)), flush=True)
 
 
 def write_units(threshold_mib: int) -> None:
@@ -66,34 +67,25 @@ def empty() -> list[Row]:
         return [Row("RSS, no unit is configured", _mb(footprint(pid)), _how())]
 
 
-def full() -> list[Row]:
+def full() -> Iterator[Row]:
     """What it takes with all of them."""
     _start([f"plain@{number}" for number in range(UNITS - CONFIGURED)])
     _start([f"configured@{number}" for number in range(CONFIGURED)])
     ready = Spread(tuple(_seconds_to_ready() for _ in range(STARTS)))
     bare = Spread(tuple(_seconds_of_bare_python() for _ in range(STARTS)))
+    yield Row(
+        "start to READY, in starts of `python3 -c pass`",
+        f"{ready.median / bare.median:.0f}",
+        f"medians of {STARTS}: {ready.median:.1f} s and {bare.median * 1000:.0f} ms; {EMULATED}",
+    )
     with monitored() as pid:
-        at_ready = footprint(pid)
-        rows = [
-            held_against(
-                f"RSS, {CONFIGURED} configured of {UNITS:,} units",
-                _mb(at_ready),
-                _how(),
-                at_ready.rss,
-                MOST_RSS_KB,
-                "≤ 20 MB",
-            ),
-            Row(
-                "start to READY, in starts of `python3 -c pass`",
-                f"{ready.median / bare.median:.0f}",
-                f"medians of {STARTS}: {ready.median:.1f} s and {bare.median * 1000:.0f} ms; {EMULATED}",
-            ),
-            *_at_rest(pid),
-            _new_units(),
-            _reload(pid),
-        ]
-        later = footprint(pid)
-        return [*rows, Row("RSS after that", _mb(later), _how())]
+        memory = footprint(pid)
+        what = f"RSS, {CONFIGURED} configured of {UNITS:,} units"
+        yield held_against(what, _mb(memory), _how(), memory.rss, MOST_RSS_KB, "≤ 20 MB")
+        yield from _at_rest(pid)
+        yield _new_units()
+        yield _reload(pid)
+        yield Row("RSS after that", _mb(footprint(pid)), _how())
 
 
 def _start(names: list[str]) -> None:
@@ -148,7 +140,7 @@ def _reload(pid: int) -> Row:
     count = CONFIGURED + NEW
 
     def all_said() -> list[int]:
-        entries = kit.journal(f"_PID={pid}", "--grep=settings changed")
+        entries = [entry for entry in kit.journal(f"_PID={pid}") if CHANGED in str(entry["MESSAGE"])]
         times = [int(entry["__MONOTONIC_TIMESTAMP"]) for entry in entries]
         return times if len(times) >= count else []
 
