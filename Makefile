@@ -10,8 +10,8 @@ help:
 	@echo "            SUITE=trixie (or bookworm) runs one of them, TEST=name one file, file::test, or those of pytest -k"
 	@echo "make bench  measures what it costs (as root; 25 minutes, on an idle machine)"
 	@echo "make lint   only ruff and mypy"
-	@echo "make deb    the Debian package, in dist"
-	@echo "make recipes  runs the recipes of docs in four separate machines (not part of make test)"
+	@echo "make deb    the Debian packages, in dist"
+	@echo "make recipes  runs the recipes of docs in five separate machines (not part of make test)"
 	@echo "make picture  draws docs/leak.svg again"
 	@echo "make wheel  the wheel, in dist, for pip"
 	@echo "make release  sdist, wheel, Debian packages, SBOM and checksums, in dist/release; TAG=v1.2.3 of that tag"
@@ -50,6 +50,7 @@ recipes:
 	@python3 tests/vm/machine.py --suite bookworm+recipes -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite bookworm+hooks -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite bookworm+prometheus -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite bookworm+ansible -- tests/vm/recipes
 
 picture:

@@ -1,7 +1,8 @@
-"""Builds the Debian package into dist/ and has lintian look at it; prints the path of the package.
+"""Builds the Debian packages into dist/ and has lintian look at them; prints their paths.
 
-All is done in a copy, in build/deb: dpkg-buildpackage wants the directory debian at the top, and leaves much
-behind. The version is that of memmon_systemd; the same tree gives the same package, byte for byte.
+memory-monitor is the first of them, memory-monitor-exporter the second. All is done in a copy, in build/deb:
+dpkg-buildpackage wants the directory debian at the top, and leaves much behind. The version is that of
+memmon_systemd; the same tree gives the same packages, byte for byte.
 """
 
 import fcntl
@@ -23,10 +24,10 @@ sys.path.insert(0, str(ROOT))
 from memmon_systemd import __version__  # noqa: E402  # the tree's, whatever else is installed
 
 VERSION = f"{__version__}-1"
-PACKAGE = f"memory-monitor_{VERSION}_all.deb"
+PACKAGES = tuple(f"{name}_{VERSION}_all.deb" for name in ("memory-monitor", "memory-monitor-exporter"))
 SOURCES = (
     *("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"),
-    *("completions", "docs", "memmon_systemd", "packaging", "units"),
+    *("completions", "docs", "exporter", "memmon_systemd", "packaging", "units"),
 )
 CHANGELOG = """\
 memory-monitor ({version}) unstable; urgency=medium
@@ -41,8 +42,8 @@ class BuildError(Exception):
     """There is no package; the message is one line, or a tool's last lines and one line."""
 
 
-def build() -> Path:
-    """The package that was built, in dist/."""
+def build() -> list[Path]:
+    """The packages that were built, in dist/."""
     demand_tools()
     if WORK.exists():
         shutil.rmtree(WORK)
@@ -53,8 +54,9 @@ def build() -> Path:
     for path in tree.rglob("*"):
         os.utime(path, (when_s, when_s))
     run("dpkg-buildpackage", "--build=binary", "--no-sign", cwd=tree, SOURCE_DATE_EPOCH=str(when_s))
-    check(WORK / PACKAGE)
-    return put_into_dist(WORK / PACKAGE)
+    packages = [WORK / name for name in PACKAGES]
+    check(packages)
+    return put_into_dist(packages)
 
 
 @contextmanager
@@ -112,17 +114,17 @@ def write_changelog(debian: Path, when_s: int) -> None:
     )
 
 
-def check(package: Path) -> None:
-    """Has lintian look at the package; an error is a failure here, and so is a warning."""
-    run("lintian", "--allow-root", "--fail-on=error,warning", str(package), cwd=WORK)
+def check(packages: list[Path]) -> None:
+    """Has lintian look at the packages; an error is a failure here, and so is a warning."""
+    run("lintian", "--allow-root", "--fail-on=error,warning", *map(str, packages), cwd=WORK)
 
 
-def put_into_dist(package: Path) -> Path:
-    """Moves the package into dist/, which keeps no other version."""
+def put_into_dist(packages: list[Path]) -> list[Path]:
+    """Moves the packages into dist/, which keeps no other version."""
     DIST.mkdir(exist_ok=True)
-    for older in DIST.glob("memory-monitor_*.deb"):
+    for older in (*DIST.glob("memory-monitor_*.deb"), *DIST.glob("memory-monitor-exporter_*.deb")):
         older.unlink()
-    return Path(shutil.move(package, DIST / package.name))
+    return [Path(shutil.move(package, DIST / package.name)) for package in packages]
 
 
 def run(*command: str, cwd: Path, **variables: str) -> None:
@@ -138,10 +140,10 @@ def run(*command: str, cwd: Path, **variables: str) -> None:
 
 
 def main() -> int:
-    """Builds; the path of the package goes to stdout, an error to stderr."""
+    """Builds; the paths of the packages go to stdout, an error to stderr."""
     try:
         with only_one():
-            print(build())
+            print(*build(), sep="\n")
     except (BuildError, OSError) as error:
         print(f"build_deb.py: {error}", file=sys.stderr)
         return 1

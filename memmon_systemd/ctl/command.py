@@ -69,7 +69,7 @@ def _run(given: argparse.Namespace) -> int:
         "check": lambda: check.run(call, given.names),
         "pause": lambda: pause.pause(call, *_pause_words(given)),
         "resume": lambda: pause.resume(call, _resume_word(given)),
-        "metrics": lambda: metrics.run(call),
+        "metrics": lambda: metrics.run(call, given.textfile),
     }
     return verbs[given.verb or "list"]()
 
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         added = verb(name, text)
         added.add_argument("words", nargs="*", metavar="NAME [TIME]" if name == "pause" else "NAME")
         added.add_argument("--all", action="store_true", help="everything that is monitored")
-    verb("metrics", "OpenMetrics text")
+    _add_textfile(verb("metrics", "OpenMetrics text, for Prometheus"))
     return top
 
 
@@ -134,6 +134,11 @@ def _add_common(to: argparse.ArgumentParser, *, is_top: bool) -> None:
 def _add_one(to: argparse.ArgumentParser) -> None:
     to.add_argument("name", metavar="NAME")
     to.add_argument("--plot", metavar="FILE", help="draw its chart in a file, such as x.svg")
+
+
+def _add_textfile(to: argparse.ArgumentParser) -> None:
+    text = "write a file for node_exporter's textfile collector instead"
+    to.add_argument("--textfile", metavar="FILE", help=text)
 
 
 def _add_history(history: argparse.ArgumentParser) -> None:

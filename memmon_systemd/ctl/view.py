@@ -21,6 +21,8 @@ from memmon_systemd.units.gauge import UnitGauge
 _SHORTEST_S: Final = 10.0
 """A growth over less is noise."""
 _HOUR_S: Final = 3600.0
+_ANY: Final = schedule_for(1, 1.0)
+"""What a gauge looks by. Here it only measures; to make one for each target takes as long as that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,12 @@ def usage_of(record: Record, metric: Metric) -> int:
     if record.pid:
         process = by_proc().open(record.pid)
         try:
-            schedule = schedule_for(record.threshold_bytes, record.interval_s)
-            return ProcessGauge(process, metric, record.swap, schedule).measure()
+            return ProcessGauge(process, metric, record.swap, _ANY).measure()
         finally:
             process.close()
     if metric is Metric.RSS:
         return proc.total_rss_bytes(cgroup.processes_below(Path(record.cgroup)))
-    schedule = schedule_for(record.threshold_bytes, record.interval_s)
-    gauge = UnitGauge(Path(record.cgroup), metric, record.swap, schedule)
+    gauge = UnitGauge(Path(record.cgroup), metric, record.swap, _ANY)
     try:
         return gauge.measure()
     finally:

@@ -102,7 +102,8 @@ def put_target(room: bytearray, record: Record) -> None:
 
 def get_target(values: bytes) -> Record:
     """It as it was put there."""
-    *fields, count, name = TARGET.unpack_from(values)[:-MOST_TIMES]
+    unpacked = TARGET.unpack_from(values)
+    *fields, count, name = unpacked[:-MOST_TIMES]
     take = iter(fields).__next__
     return Record(
         name=_text(name),
@@ -134,7 +135,7 @@ def get_target(values: bytes) -> Record:
         paused_until_s=_get_s(take()),
         budget_count=None if (most := take()) == _ANY_NUMBER else most,
         budget_window_s=take(),
-        budget_times_s=TARGET.unpack_from(values)[-MOST_TIMES:][:count],
+        budget_times_s=unpacked[-MOST_TIMES:][:count],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memmon_systemd.ctl import history, list_targets, metrics, suggest, words
+from memmon_systemd.ctl import history, list_targets, suggest, words
 from memmon_systemd.ctl.advice import Advice, Evidence
 from memmon_systemd.ctl.call import FORM, CallError, as_json, targets_of
 from memmon_systemd.ctl.command import parser
@@ -188,28 +188,6 @@ def test_lines_of_the_journal_are_read_whatever_is_in_them() -> None:
     assert found[-1].time_s == 1795823988.25
     assert found[-1].number("MEMORY_MONITOR_USAGE") == 60 * MIB
     assert found[-1].number("MEMORY_MONITOR_METRIC") is None
-
-
-def test_metrics_are_those_that_were_promised_in_the_form_of_openmetrics() -> None:
-    held = row(state="held", hold="budget", requests=3, last_request_s=5.5, hard_bytes=7, begun_s=1.0)
-    text = metrics.exposition(States([state(held.record)], []), [held])
-    assert text.endswith("# EOF\n")
-    names = set(re.findall(r"^(memory_monitor_\w+)[{ ]", text, re.MULTILINE))
-    assert {name.removeprefix("memory_monitor_") for name in names} == {
-        *("usage_bytes", "threshold_bytes", "hard_threshold_bytes", "requests_total", "held"),
-        *("failed_readings_total", "last_request_timestamp_seconds", "invocation_start_timestamp_seconds"),
-        *("up", "build_info"),
-    }
-    assert 'memory_monitor_held{name="app.service",reason="budget"} 1' in text
-    assert 'memory_monitor_requests_total{name="app.service",action="",result="done"} 3' in text
-    families = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
-    assert len(families) == len(set(families))
-    for name, unit in re.findall(r"^# UNIT (\S+) (\S+)", text, re.MULTILINE):
-        assert name.endswith(f"_{unit}")
-
-
-def test_labels_are_escaped() -> None:
-    assert metrics._labels({"name": 'a"b\\c\nd'}) == '{name="a\\"b\\\\c\\nd"}'
 
 
 def fields(value: object, path: str = "") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The Debian package of this tree, built by packaging/build_deb.py: the machine gets what users install.
+"""The Debian packages of this tree, built by packaging/build_deb.py: the machine gets what users install.
 
 What was built is kept by a hash of the files that it was built from, so it is never that of another tree.
 """
@@ -18,6 +18,7 @@ from root_image import BuildError
 BUILT = REPO / "build" / "vm-package"
 # Debian's tools need Debian's Python, whichever comes first in the PATH.
 BUILD = ("/usr/bin/python3", "packaging/build_deb.py")
+NAMES = ("memory-monitor", "memory-monitor-exporter")
 
 
 class Identity(TypedDict, total=False):
@@ -44,23 +45,24 @@ def give_to_who_called_sudo(*paths: Path) -> None:
             os.chown(path, identity["user"], identity["group"])
 
 
-def package_of_this_tree() -> Path:
-    """The package, built if the last one was of other sources. Raises BuildError."""
+def packages_of_this_tree() -> dict[str, Path]:
+    """The packages by name, built if the last ones were of other sources. Raises BuildError."""
     BUILT.mkdir(parents=True, exist_ok=True)
     give_to_who_called_sudo(BUILT.parent, BUILT)
     with (BUILT / "lock").open("w") as lock:
         # Two machines boot side by side.
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = sources_hash()
-        package = BUILT / f"{wanted}.deb"
-        if not package.exists():
+        packages = {name: BUILT / f"{wanted}-{name}.deb" for name in NAMES}
+        if not all(package.exists() for package in packages.values()):
             for outdated in BUILT.glob("*.deb"):
                 outdated.unlink()
             built = _build()
             if sources_hash() != wanted:
-                raise BuildError("the sources changed while the package was built: run this again")
-            shutil.copy(built, package)
-    return package
+                raise BuildError("the sources changed while the packages were built: run this again")
+            for path, package in zip(built, packages.values(), strict=True):
+                shutil.copy(path, package)
+    return packages
 
 
 def sources_hash() -> str:
@@ -74,8 +76,9 @@ def sources_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _build() -> Path:
+def _build() -> list[Path]:
+    """The packages that packaging/build_deb.py names, in the order of `NAMES`."""
     done = subprocess.run(BUILD, cwd=REPO, capture_output=True, text=True, check=False, **who_called_sudo())
     if done.returncode != 0:
         raise BuildError(f"there is no package to install:\n{done.stderr.strip()}")
-    return Path(done.stdout.splitlines()[-1])
+    return [Path(line) for line in done.stdout.splitlines()]

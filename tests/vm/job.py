@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,15 @@ class Addition:
     vm: str
 
 
-def write_job(job: Path, command: str, package: Path, additions: Sequence[Addition]) -> None:
-    """Writes the tar that the machine unpacks over its root."""
+def write_job(job: Path, command: str, packages: Mapping[str, Path], additions: Sequence[Addition]) -> None:
+    """Writes the tar that the machine unpacks over its root, with packages by name."""
     with tarfile.open(job, "w") as tar:
         for name in repository_files():
             tar.add(REPO / name, f"{REPO_IN_VM}/{name}", filter=_as_root)
         tar.add(Path(__file__).with_name("job.sh"), "srv/vm-job", filter=_as_root)
         _add_counting_library(tar)
-        tar.add(package, "srv/memory-monitor.deb", filter=_as_root)
+        for name, package in packages.items():
+            tar.add(package, f"srv/{name}.deb", filter=_as_root)
         for addition in additions:
             tar.add(addition.host, addition.vm.lstrip("/"), filter=_as_root)
         text = command.encode()

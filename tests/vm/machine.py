@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from deb import package_of_this_tree
+from deb import packages_of_this_tree
 from job import REPO, Addition, JobError, limited, pytest_command, selection, write_job
 from qemu import Machine, MachineError, NotBootedError, Run
 from results import Results, ResultsError, forget, keep, make_disk
@@ -119,7 +119,7 @@ def run_machine(chosen: argparse.Namespace) -> int:
     forget(name)
     demand_tools()
     command = command_of(chosen)
-    package = package_of_this_tree()
+    packages = packages_of_this_tree()
     image = image_for(chosen.suite, CACHE)
     if chosen.keep_root:
         image = _with_own_root(image, CACHE / f"kept-{chosen.suite}.ext4")
@@ -133,7 +133,7 @@ def run_machine(chosen: argparse.Namespace) -> int:
             processors=chosen.processors,
             root_is_kept=chosen.keep_root,
         )
-        write_job(machine.job, limited(command, chosen.deadline), package, chosen.add)
+        write_job(machine.job, limited(command, chosen.deadline), packages, chosen.add)
         status, results = run_job(machine, chosen, name)
     say_what_came_out(results, name)
     if status == TIMED_OUT:

@@ -30,6 +30,9 @@ FOR_RECIPES = (
 FOR_CONTAINERS = ("podman", "uidmap", "docker.io", "apparmor")
 """What docs/recipes/containers.md is about; uidmap is for podman without root, Docker loads a profile."""
 
+FOR_PROMETHEUS = ("prometheus", "prometheus-node-exporter", "python3-prometheus-client")
+"""Who scrapes memory-monitor-exporter, and what that is made of."""
+
 FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheus")
 """What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
 
@@ -39,6 +42,7 @@ FOR_FLEETS = ("ansible-core", "python3-apt")
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
     "bookworm+recipes": FOR_RECIPES + FOR_CONTAINERS,
+    "bookworm+prometheus": FOR_PROMETHEUS,
     "bookworm+hooks": FOR_HOOKS,
     "bookworm+ansible": FOR_FLEETS,
     # Quadlet came with podman 4.4; Debian 12 has 4.3.
@@ -133,6 +137,11 @@ CONTAINER_COMMANDS = (
     ("find", "/etc/systemd/system", "-type", "l", "-regex", _CONTAINER_UNITS, "-delete"),
 )
 
+PROMETHEUS_COMMANDS = (
+    # As these: only the tests of one page are about them.
+    ("find", "/etc/systemd/system", "-type", "l", "-name", "prometheus*.service", "-delete"),
+)
+
 # Sparse: the image takes on disk what is in it, about half a GiB.
 IMAGE_SIZE = "3G"
 
@@ -172,7 +181,9 @@ def packages_of(suite: str) -> tuple[str, ...]:
 
 def commands_of(suite: str) -> tuple[tuple[str, ...], ...]:
     """What is run in the root of an image of a suite or of a variant of it."""
-    return COMMANDS + (CONTAINER_COMMANDS if set(FOR_CONTAINERS) <= set(packages_of(suite)) else ())
+    has = set(packages_of(suite))
+    containers = CONTAINER_COMMANDS if set(FOR_CONTAINERS) <= has else ()
+    return COMMANDS + containers + (PROMETHEUS_COMMANDS if set(FOR_PROMETHEUS) <= has else ())
 
 
 def image_for(suite: str, cache: Path) -> Image:

@@ -40,7 +40,7 @@ def assert_list_is_like(page: list[str], real: list[str]) -> None:
 def assert_the_textfile_collector_gets(unit: str) -> None:
     """By the page's command."""
     text = (REPO / "docs/fleet.md").read_text()
-    (command,) = re.findall(r"^    (memmonctl metrics >.*\n.*)$", text, re.MULTILINE)
+    (command,) = re.findall(r"^    (memmonctl metrics --textfile .*)$", text, re.MULTILINE)
     collected = Path(command.split()[-1])
     collected.parent.mkdir(parents=True, exist_ok=True)
     run("sh", "-c", command)

@@ -1,0 +1,1 @@
+"""Tells Prometheus what memory-monitor monitors: what memmonctl reads, over HTTP."""
