@@ -44,7 +44,7 @@ def test_one_that_is_above_when_the_monitor_starts_is_asked_at_the_first_permiss
         service.tell("grow 40")
         with Monitor("-m", "30", *NOT_YET, "--condition-unit", "slow-lock@%n", "above.service") as monitor:
             monitor.wait_for(r"above\.service: signalled: ")
-            assert not monitor.lines_with("not asked")
+            assert not monitor.lines_with("forgotten")
 
 
 def test_a_condition_that_never_ends_holds_up_no_other_unit() -> None:
