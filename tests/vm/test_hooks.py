@@ -105,7 +105,7 @@ def test_a_hook_that_fails_or_isnt_there_is_said_and_the_service_is_asked() -> N
 
 
 def write_unfit_hooks() -> None:
-    """What can't be the condition of hooked.service."""
+    """What can't be the condition of the unit that is their instance."""
     write_unit("simple@.service", "[Service]\nExecStart=/bin/true\n")
     oneshot = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
     write_unit("bound@.service", f"[Unit]\nBindsTo=%i\n{oneshot}")
@@ -114,22 +114,23 @@ def write_unfit_hooks() -> None:
 
 
 UNFIT_AT_THE_START = (
-    ("absent@%n", r"absent@hooked\.service\.service: systemd has no such unit \(not-found\): create"),
-    ("simple@%n", r"simple@hooked\.service\.service: it is Type=simple, .*: use Type=oneshot"),
-    ("hooked.service", r"hooked\.service: it is the unit itself: name another service"),
-    ("bound@%n", r"bound@hooked\.service\.service: it has BindsTo=hooked\.service"),
+    ("absent@%n", r"absent@unfit\.service\.service: systemd has no such unit \(not-found\): create"),
+    ("simple@%n", r"simple@unfit\.service\.service: it is Type=simple, .*: use Type=oneshot"),
+    ("unfit.service", r"unfit\.service: it is the unit itself: name another service"),
+    ("bound@%n", r"bound@unfit\.service\.service: it has BindsTo=unfit\.service"),
 )
 
 
 def test_a_condition_that_cant_permit_anything_is_said_at_the_start_and_monitoring_goes_on() -> None:
     write_unfit_hooks()
-    with Service("hooked.service", restart=True) as service:
+    # Not hooked.service: what is bound to a unit keeps it loaded, and systemd-run needs a name that is free.
+    with Service("unfit.service", restart=True) as service:
         for count, (hook, said) in enumerate(UNFIT_AT_THE_START, 1):
             options = ("--condition-unit", hook, "--hard", "60")
-            with Monitor("-m", "30", *NOT_YET, *options, "hooked.service") as monitor:
-                monitor.wait_for(rf"warning: hooked\.service: --condition-unit {said}")
+            with Monitor("-m", "30", *NOT_YET, *options, "unfit.service") as monitor:
+                monitor.wait_for(rf"warning: unfit\.service: --condition-unit {said}")
                 service.tell("grow 65")
-                monitor.wait_for(r"hooked\.service: signalled: ")
+                monitor.wait_for(r"unfit\.service: signalled: ")
                 service.wait_for("SIGTERM", count)
 
 
