@@ -70,7 +70,7 @@ def test_a_unit_that_grows_from_its_start_is_asked_before_the_interval_is_over()
     program.write_text(GROWS)
     write_unit("grows.service", f"[Service]\nExecStart=python3 -IS {program}\n")
     # 20 MiB/s at most, on an emulated processor less; it would be found above 400 MiB after an interval.
-    with Monitor("-m", "30", "-i", "1h", "--growth", "20M", "-s", "KILL", "grows.service") as monitor:
+    with Monitor("-m", "30", "-i", "1h", "--growth", "20M", "grows.service") as monitor:
         monitor.wait_for(r"^grows\.service: waiting: ")
         run("systemctl", "start", "grows.service")
         said = monitor.wait_for(r"^grows\.service: signalled: ")
