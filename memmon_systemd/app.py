@@ -161,7 +161,8 @@ def _room(settings: Settings, report: Report) -> Room:
     """What keeps room for the kernel's memory, where it stays and the system charges for that."""
     if sys.platform != "linux" or settings.once:
         return Room()
-    from memmon_systemd.resident.charge import ChargeReserve, own_cgroups
+    from memmon_systemd.linux.limits import own_cgroups
+    from memmon_systemd.resident.charge import ChargeReserve
 
     try:
         return ChargeReserve(own_cgroups())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,21 +55,30 @@ def tightest_limit_bytes(directory: Path, root: Path) -> int:
     return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
 
 
+def own_cgroups() -> Sequence[Path]:
+    """The directories of this process's cgroup and those above it, from the lowest up to the root.
+
+    None where cgroups can't be seen, or don't count memory.
+    """
+    hierarchy, group = cgroup.find_hierarchy(), cgroup.control_group_of("self")
+    if hierarchy is None or group is None or not hierarchy.memory:
+        return ()
+    directories = [hierarchy.directory(group)]
+    while directories[-1] not in (hierarchy.root, directories[-1].parent):
+        directories.append(directories[-1].parent)
+    return directories
+
+
 def own_headroom_bytes() -> int:
     """How much more memory this process's cgroup, and those above it, may use; OSError.
 
     Physical memory where there is no limit, or where cgroups can't be seen.
     """
-    hierarchy, group = cgroup.find_hierarchy(), cgroup.control_group_of("self")
     left_bytes = physical_bytes()
-    if hierarchy is None or group is None:
-        return left_bytes
-    directory = hierarchy.directory(group)
-    while directory != hierarchy.root and directory != directory.parent:
+    for directory in own_cgroups()[:-1]:  # The root has no limit.
         limit, used = _limit_in(directory / "memory.max"), _limit_in(directory / "memory.current")
         if limit.isdecimal() and used.isdecimal():
             left_bytes = min(left_bytes, int(limit) - int(used))
-        directory = directory.parent
     return left_bytes
 
 

@@ -12,45 +12,43 @@ limit is near it is closed, which gives them back at once. Anonymous memory woul
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from memmon_systemd.linux import cgroup
 from memmon_systemd.monitor.room import Room
+from memmon_systemd.monitor.schedule import BUFFER_BYTES, NEARER, Step
+from memmon_systemd.units.gauge import open_file
 
 RESERVE_BYTES: Final = 512 * 1024
-"""More than two sockets whose messages nobody reads hold: net.core.wmem_default is 208 KiB for each."""
+"""More than two sockets can hold whose messages aren't read: net.core.wmem_default is 208 KiB for each."""
 _NEAR_BYTES: Final = 384 * 1024
 """What is given back when less is left: one request, with its lines, takes less than 208 KiB twice."""
 _ROOMY_BYTES: Final = RESERVE_BYTES + 2 * _NEAR_BYTES
 """What has to be left for the reserve to be taken again."""
-_TEXT_BYTES: Final = 24
-"""A number of 20 digits (2^64) or "max", and a newline."""
 _PIECE: Final = bytes(os.sysconf("SC_PAGE_SIZE"))
-_NEVER: Final = _TEXT_BYTES + 1
 
 
 class _Level:
     """One cgroup that the monitor's memory is charged to."""
 
-    __slots__ = ("_bound", "_current", "_current_file", "_known", "_length", "_max", "_max_file", "above")
+    __slots__ = ("_current", "_current_file", "_far", "_known", "_max", "_max_file", "above")
 
     def __init__(self, directory: Path, above: _Level | None) -> None:
         """Open its files; OSError where it has none."""
         self.above = above
-        self._max_file = io.FileIO(os.open(f"{directory}/memory.max", os.O_RDONLY | os.O_CLOEXEC))
+        self._max_file = open_file(directory, "memory.max")
         try:
-            self._current_file = io.FileIO(os.open(f"{directory}/memory.current", os.O_RDONLY | os.O_CLOEXEC))
+            self._current_file = open_file(directory, "memory.current")
         except OSError:
             self._max_file.close()
             raise
-        self._max, self._known = bytearray(_TEXT_BYTES), bytearray(_TEXT_BYTES)
-        self._current = bytearray(_TEXT_BYTES)
-        self._length, self._bound = _NEVER, b""
+        self._max, self._known = bytearray(BUFFER_BYTES), bytearray(BUFFER_BYTES)
+        self._current = bytearray(BUFFER_BYTES)
+        self._far = NEARER
+        """Up to its reading enough is left; NEARER, the last of the steps, holds for every reading."""
 
     def close(self) -> None:
         """Close its files."""
@@ -64,12 +62,13 @@ class _Level:
         if self._max != self._known:
             self._known[:] = self._max
             limit_bytes = _number(self._max)
-            highest = b"" if limit_bytes is None else b"%d" % max(limit_bytes - _NEAR_BYTES, 0)
-            self._bound = highest + b"\xff"
-            self._length = len(highest) + 1 if highest else _NEVER
+            self._far = NEARER
+            if limit_bytes is not None:
+                self._far = Step(0.0, max(limit_bytes - _NEAR_BYTES, 0), NEARER)
         self._current_file.seek(0)
         length = self._current_file.readinto(self._current) or 0
-        return length > self._length or (length == self._length and self._current > self._bound)
+        far = self._far
+        return length > far.length or (length == far.length and far.bound < self._current)
 
     def is_roomy(self) -> bool:
         """Whether the reserve can be taken again, as after the limit was raised."""
@@ -85,9 +84,9 @@ class ChargeReserve(Room):
     __slots__ = ("_lowest", "_pipe")
 
     def __init__(self, directories: Sequence[Path]) -> None:
-        """Take it, if a cgroup of `directories`, from the top down, can have a limit; OSError if it can't."""
+        """Take it, if one of these cgroups, from the lowest up, can have a limit; OSError if it can't."""
         self._lowest: _Level | None = None
-        for directory in directories:
+        for directory in reversed(directories):
             with suppress(OSError):  # The root has no limit, nor has a cgroup without the controller.
                 self._lowest = _Level(directory, self._lowest)
         self._pipe: tuple[int, int] | None = None
@@ -164,14 +163,3 @@ def _number(text: bytearray) -> int | None:
     """The number in a file's text; None: "max"."""
     digits = text.partition(b"\n")[0]
     return int(digits) if digits.isdigit() else None
-
-
-def own_cgroups() -> Sequence[Path]:
-    """The directories of this process's cgroup and those above it, from the top down."""
-    hierarchy, group = cgroup.find_hierarchy(), cgroup.control_group_of("self")
-    if hierarchy is None or group is None or not hierarchy.memory:
-        return ()
-    directories = [hierarchy.directory(group)]
-    while directories[-1] not in (hierarchy.root, directories[-1].parent):
-        directories.append(directories[-1].parent)
-    return directories[::-1]

@@ -92,7 +92,7 @@ def test_it_is_taken_again_when_the_limit_is_raised(tmp_path: Path) -> None:
 
 def test_the_limit_of_a_slice_above_counts_too(tmp_path: Path) -> None:
     above, below = Group(tmp_path, None, 90 * MIB), Group(tmp_path / "a.service", None, 14 * MIB)
-    with reserve(tmp_path, tmp_path / "a.service") as room:
+    with reserve(tmp_path / "a.service", tmp_path) as room:
         above.set(90 * MIB, 90 * MIB)
         room.make()
         assert held_bytes() == 0
