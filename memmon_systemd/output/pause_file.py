@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
+from memmon_systemd.output import whole_file
+
 SUFFIX: Final = ".pause"
 _HEAD: Final = "# memory-monitor: paused until (seconds of the monotonic clock), name or glob"
 _LARGEST_BYTES: Final = 65536
-_MODE: Final = 0o644
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-"""Made anew: in another user's directory, root must write to no file that this user has put there."""
 
 
 def read(path: str) -> dict[str, float]:
@@ -65,13 +64,4 @@ def write(path: str, pauses: Mapping[str, float], suffix: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
         return
-    unfinished = f"{path}.{suffix}"
-    with suppress(FileNotFoundError):
-        os.unlink(unfinished)
-    descriptor = os.open(unfinished, _WRITE, _MODE)
-    try:
-        os.fchmod(descriptor, _MODE)
-        os.write(descriptor, render(pauses).encode(errors="surrogateescape"))
-    finally:
-        os.close(descriptor)
-    os.rename(unfinished, path)
+    whole_file.replace(path, render(pauses).encode(errors="surrogateescape"), suffix)
