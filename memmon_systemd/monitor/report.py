@@ -17,7 +17,6 @@ from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
 from memmon_systemd.monitor.warnings import Warnings
 from memmon_systemd.settings import Action, Settings
 
-_PLANS: Final = {Action.SIGNAL: "send {}", Action.RESTART: "restart it", Action.RELOAD: "reload it"}
 _DONE: Final = {Action.SIGNAL: "signalled", Action.RESTART: "restarted", Action.RELOAD: "reloaded"}
 _WHY_HELD: Final = {
     Hold.STARTING: "it is starting; asked once it is active",
@@ -53,7 +52,7 @@ class Report:
             return
         asked = settings.target
         sent = "its stop signal" if asked.signal_number is None else signal_name(asked.signal_number)
-        what = plan(asked.action, sent)
+        what = words.plan(asked.action, sent)
         metric = asked.metric.value if asked.metric else "memory"
         sustained = f" for {format_seconds(asked.for_s)}" if asked.for_s else ""
         would = "would " if asked.dry_run else ""
@@ -246,8 +245,3 @@ class Report:
         sentence = f"{target.name}: {target.state.value}: {sentence}"
         entry = [*words.fields(target), *fields]
         self.log.write(event, sentence, target.unit, target.state, entry, is_minor=is_minor)
-
-
-def plan(action: Action, sent: str) -> str:
-    """What a request does, as a sentence goes on after "would"; `sent` is the signal of one that signals."""
-    return _PLANS[action].format(sent)

@@ -10,10 +10,11 @@ from memmon_systemd.monitor.gauge import Gauge
 from memmon_systemd.monitor.pauses import Pauses
 from memmon_systemd.monitor.policy import Activity, Hold, Situation, State, hold
 from memmon_systemd.monitor.poller import Poller
-from memmon_systemd.monitor.report import Report, plan
+from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.schedule import OVER, UNREADABLE, LookResult
 from memmon_systemd.monitor.status import Status
 from memmon_systemd.monitor.target import Allowance, Outcome, Presence, Target
+from memmon_systemd.monitor.words import plan
 from memmon_systemd.settings import Action
 
 

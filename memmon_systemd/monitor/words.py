@@ -7,8 +7,15 @@ from typing import Final
 from memmon_systemd.formatting import format_bytes, signal_name
 from memmon_systemd.monitor.log import Field
 from memmon_systemd.monitor.target import Target
+from memmon_systemd.settings import Action
 
+_PLANS: Final = {Action.SIGNAL: "send {}", Action.RESTART: "restart it", Action.RELOAD: "reload it"}
 _SHORTEST_GROWTH_S: Final = 1.0
+
+
+def plan(action: Action, sent: str) -> str:
+    """What a request does, as a sentence goes on after "would"; `sent` is the signal of one that signals."""
+    return _PLANS[action].format(sent)
 
 
 def grown(target: Target, now_s: float) -> tuple[int, float] | None:
