@@ -39,6 +39,6 @@ def _listening(descriptor: int) -> socket.socket:
     except OSError as error:
         raise StartError(f"descriptor {descriptor} of LISTEN_FDS: {error.strerror}: {_WAYS}") from None
     raise StartError(
-        f"descriptor {descriptor} of LISTEN_FDS is no listening stream socket: "
-        "it takes a socket unit with ListenStream= and without Accept=yes"
+        f"descriptor {descriptor} of LISTEN_FDS is not a listening stream socket: "
+        "use a socket unit with ListenStream= and without Accept=yes"
     )

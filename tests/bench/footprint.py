@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.bench.gauging import Footprint, Spread, footprint
+from tests.bench.gauging import Footprint, Spread, footprint, megabytes
 from tests.bench.subjects import (
     monitor,
     monitor_of_units,
@@ -58,9 +58,9 @@ def _of(what: str, memory: Footprint, how: str) -> list[Row]:
     """Each page that is there is locked: what isn't would be in RSS and PSS, but not in Locked."""
     unlocked_kb = memory.pss - memory.locked
     return [
-        held_against(f"RSS, {what}", _mb(memory.rss), how, memory.rss, MOST_RSS_KB, "≤ 16 MB"),
-        Row(f"PSS, {what}", _mb(memory.pss), "shared pages divided by those who share them"),
-        Row(f"anonymous, {what}", _mb(memory.anonymous), "what no other process shares"),
+        held_against(f"RSS, {what}", megabytes(memory.rss), how, memory.rss, MOST_RSS_KB, "≤ 16 MB"),
+        Row(f"PSS, {what}", megabytes(memory.pss), "shared pages divided by those who share them"),
+        Row(f"anonymous, {what}", megabytes(memory.anonymous), "what no other process shares"),
         held_against(
             f"not locked, {what}",
             f"{unlocked_kb} kB",
@@ -70,10 +70,6 @@ def _of(what: str, memory: Footprint, how: str) -> list[Row]:
             "all locked",
         ),
     ]
-
-
-def _mb(kb: int) -> str:
-    return f"{kb / 1024:.1f} MB ({kb:,} kB)"
 
 
 def _on_units(directory: Path, count: int) -> Footprint:

@@ -89,6 +89,11 @@ def system_calls_per_wake(pid: int, wakes: int) -> dict[str, float]:
     return {name: count / calls["poll"] for name, count in calls.items()}
 
 
+def megabytes(kb: int) -> str:
+    """As a row shows it."""
+    return f"{kb / 1024:.1f} MB ({kb:,} kB)"
+
+
 def _kb(text: str, key: str) -> int:
     return _number(text, rf"^{key}:\s+(\d+) kB$")
 

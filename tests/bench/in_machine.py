@@ -5,8 +5,6 @@
 vm.py ships it there and reads what it prints. The processor is emulated: times are about ten times too long.
 """
 
-import dataclasses
-import json
 import random
 import re
 import subprocess
@@ -19,8 +17,16 @@ from typing import Final
 
 import kit
 
-from tests.bench.gauging import Footprint, Spread, cpu_us_per_wake, footprint, ratios, system_calls_per_wake
-from tests.bench.table import Row, held_against
+from tests.bench.gauging import (
+    Footprint,
+    Spread,
+    cpu_us_per_wake,
+    footprint,
+    megabytes,
+    ratios,
+    system_calls_per_wake,
+)
+from tests.bench.table import Row, held_against, say_rows
 
 INTERVAL_S: Final = 0.1
 WINDOWS: Final = 5
@@ -40,11 +46,6 @@ def main() -> None:
     say_rows(starts())
     say_rows(reaction(leak))
     say_rows(signals(leak))
-
-
-def say_rows(rows: list[Row]) -> None:
-    for row in rows:
-        print("row", json.dumps(dataclasses.asdict(row)), flush=True)
 
 
 @contextmanager
@@ -107,9 +108,9 @@ def _of_memory(prints: dict[int, Footprint]) -> list[Row]:
     per_unit_bytes = (prints[most].rss - one.rss) * 1024 / (most - 1)
     how = f"memory-monitor of the package, Python {sys.version.split()[0]}; smaps_rollup"
     return [
-        held_against("RSS, one unit", _mb(one.rss), how, one.rss, 16 * 1024, "≤ 16 MB"),
-        Row("PSS, one unit", _mb(one.pss), "shared pages divided by those who share them"),
-        Row("anonymous, one unit", _mb(one.anonymous), "what no other process shares"),
+        held_against("RSS, one unit", megabytes(one.rss), how, one.rss, 16 * 1024, "≤ 16 MB"),
+        Row("PSS, one unit", megabytes(one.pss), "shared pages divided by those who share them"),
+        Row("anonymous, one unit", megabytes(one.anonymous), "what no other process shares"),
         held_against(
             "not locked, one unit",
             f"{one.pss - one.locked} kB",
@@ -129,15 +130,11 @@ def _of_memory(prints: dict[int, Footprint]) -> list[Row]:
     ]
 
 
-def _mb(kb: int) -> str:
-    return f"{kb / 1024:.1f} MB ({kb:,} kB)"
-
-
 def starts() -> list[Row]:
     """Start to READY as a multiple of an interpreter's start."""
     with kit.Service("started.service"):
         ready = Spread(tuple(_seconds_to_ready() for _ in range(STARTS)))
-    bare = Spread(tuple(_seconds_of_bare_python() for _ in range(STARTS)))
+    bare = Spread(tuple(seconds_of_bare_python() for _ in range(STARTS)))
     return [
         Row(
             "start to READY, one unit, in starts of `python3 -c pass`",
@@ -153,7 +150,8 @@ def _seconds_to_ready() -> float:
         return time.monotonic() - begun_s
 
 
-def _seconds_of_bare_python() -> float:
+def seconds_of_bare_python() -> float:
+    """From the start of an interpreter to its end, with nothing to do."""
     begun_s = time.monotonic()
     subprocess.run(("python3", "-c", "pass"), check=True)
     return time.monotonic() - begun_s

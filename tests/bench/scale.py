@@ -5,9 +5,6 @@
 The processor is emulated: times are about ten times too long.
 """
 
-import dataclasses
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,8 +17,9 @@ from typing import Final
 import kit
 
 from tests.audit.counting import Trace
-from tests.bench.gauging import Footprint, Spread, cpu_s, footprint, waits
-from tests.bench.table import Row, held_against
+from tests.bench.gauging import Spread, cpu_s, footprint, megabytes, waits
+from tests.bench.in_machine import EMULATED, seconds_of_bare_python
+from tests.bench.table import Row, held_against, say_rows
 
 UNITS: Final = 1000
 CONFIGURED: Final = 300
@@ -33,13 +31,6 @@ MONITOR: Final = "memory-monitor.service"
 SECTION: Final = "[X-MemoryMonitor]\nThreshold={}M\n"
 CHANGED: Final = "settings changed"
 LONG_S: Final = 600.0
-EMULATED: Final = "emulated"
-
-
-def main() -> None:
-    """Prints each row as it is known."""
-    for row in chain(empty(), full()):
-        print("row", json.dumps(dataclasses.asdict(row)), flush=True)
 
 
 def write_units(threshold_mib: int) -> None:
@@ -64,7 +55,7 @@ def empty() -> list[Row]:
     """What it takes with nothing to do."""
     write_units(100)
     with monitored() as pid:
-        return [Row("RSS, no unit is configured", _mb(footprint(pid)), _how())]
+        return [Row("RSS, no unit is configured", megabytes(footprint(pid).rss), _how())]
 
 
 def full() -> Iterator[Row]:
@@ -72,7 +63,7 @@ def full() -> Iterator[Row]:
     _start([f"plain@{number}" for number in range(UNITS - CONFIGURED)])
     _start([f"configured@{number}" for number in range(CONFIGURED)])
     ready = Spread(tuple(_seconds_to_ready() for _ in range(STARTS)))
-    bare = Spread(tuple(_seconds_of_bare_python() for _ in range(STARTS)))
+    bare = Spread(tuple(seconds_of_bare_python() for _ in range(STARTS)))
     yield Row(
         "start to READY, in starts of `python3 -c pass`",
         f"{ready.median / bare.median:.0f}",
@@ -81,11 +72,11 @@ def full() -> Iterator[Row]:
     with monitored() as pid:
         memory = footprint(pid)
         what = f"RSS, {CONFIGURED} configured of {UNITS:,} units"
-        yield held_against(what, _mb(memory), _how(), memory.rss, MOST_RSS_KB, "≤ 20 MB")
+        yield held_against(what, megabytes(memory.rss), _how(), memory.rss, MOST_RSS_KB, "≤ 20 MB")
         yield from _at_rest(pid)
         yield _new_units()
         yield _reload(pid)
-        yield Row("RSS after that", _mb(footprint(pid)), _how())
+        yield Row("RSS after that", megabytes(footprint(pid).rss), _how())
 
 
 def _start(names: list[str]) -> None:
@@ -97,12 +88,6 @@ def _seconds_to_ready() -> float:
     begun_s = time.monotonic()
     with monitored():
         return time.monotonic() - begun_s
-
-
-def _seconds_of_bare_python() -> float:
-    begun_s = time.monotonic()
-    subprocess.run(("python3", "-c", "pass"), check=True)
-    return time.monotonic() - begun_s
 
 
 def _at_rest(pid: int) -> list[Row]:
@@ -161,9 +146,5 @@ def _how() -> str:
     return f"{MONITOR} of the package, Debian {version}, Python {sys.version.split()[0]}; smaps_rollup"
 
 
-def _mb(memory: Footprint) -> str:
-    return f"{memory.rss / 1024:.1f} MB ({memory.rss:,} kB)"
-
-
 if __name__ == "__main__":
-    main()
+    say_rows(chain(empty(), full()))

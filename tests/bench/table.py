@@ -1,5 +1,8 @@
 """The bench's table: a row for each number, and the bars that some are held against."""
 
+import dataclasses
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -22,6 +25,12 @@ class Row:
 def held_against(what: str, value: str, how: str, number: float, most: float, bar: str) -> Row:
     """A row with a bar: met where `number` is at most `most`."""
     return Row(what, value, how, bar, number <= most)
+
+
+def say_rows(rows: Iterable[Row]) -> None:
+    """Each as soon as it is known, as vm.py reads it."""
+    for row in rows:
+        print("row", json.dumps(dataclasses.asdict(row)), flush=True)
 
 
 def print_section(title: str, rows: list[Row]) -> None:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 # Any: the options are those of the class that is started, which checks their names itself.
-from tests.process.kit import MonitorProcess
+from tests.process.kit import IN_MEMORY, MonitorProcess
 from tests.process.leaker import Crowd, Leaker, build_leaker
 from tests.process.namespace import PidNamespace
 from tests.process.stuck import Stuck, build_stuck
@@ -66,6 +67,13 @@ def start_crowd(leaker_program: Path, tmp_path: Path, processes: ExitStack) -> C
         return crowd
 
     return start
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where state files are mapped: in memory, as those of monitors are."""
+    with TemporaryDirectory(prefix="memory-monitor-", dir=IN_MEMORY) as found:
+        yield Path(found)
 
 
 @pytest.fixture(scope="session")

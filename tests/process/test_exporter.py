@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +18,7 @@ from memory_monitor_exporter.server import MOST_CONNECTIONS
 from memmon_systemd import __version__
 from memmon_systemd.output.record import Record
 from tests.process.exporter import DEADLINE_S, ENVIRONMENT, Exporter, make_state_file
-from tests.process.kit import IN_MEMORY, ROOT
+from tests.process.kit import ROOT
 from tests.process.waiting import eventually
 
 SCRAPES = 30
@@ -28,17 +27,6 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 def record(name: str) -> Record:
     return Record(name, state="ok", metric="current", threshold_bytes=100, action="signal", requests=3)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Where state files are mapped: in memory, as those of monitors are."""
-    found = IN_MEMORY / f"memory-monitor-exporter-{os.getpid()}-{time.monotonic_ns()}"
-    found.mkdir()
-    yield found
-    for path in found.iterdir():
-        path.unlink()
-    found.rmdir()
 
 
 @pytest.fixture
@@ -216,8 +204,8 @@ def test_what_is_passed_and_does_not_listen_is_said() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "memory-monitor-exporter: descriptor 3 of LISTEN_FDS is no listening stream socket: "
-        "it takes a socket unit with ListenStream= and without Accept=yes\n"
+        "memory-monitor-exporter: descriptor 3 of LISTEN_FDS is not a listening stream socket: "
+        "use a socket unit with ListenStream= and without Accept=yes\n"
     )
 
 

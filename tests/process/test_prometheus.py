@@ -1,13 +1,10 @@
 """A real Prometheus, Debian's, that scrapes memory-monitor-exporter."""
 
 import json
-import os
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,7 @@ import pytest
 
 from memmon_systemd.output.record import Record
 from tests.process.exporter import Exporter, make_state_file, prometheus_tool
-from tests.process.kit import IN_MEMORY, ROOT
+from tests.process.kit import ROOT
 from tests.process.waiting import Output, eventually
 
 DEADLINE_S = 30.0
@@ -95,16 +92,6 @@ class Prometheus:
             return next((one["labels"] for one in alerts if one["labels"]["alertname"] == name), None)
 
         return eventually(found, DEADLINE_S, name, self._output.__str__)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    found = IN_MEMORY / f"memory-monitor-prometheus-{os.getpid()}-{time.monotonic_ns()}"
-    found.mkdir()
-    yield found
-    for path in found.iterdir():
-        path.unlink()
-    found.rmdir()
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Prometheus: bash .ci/setup test unpacks Debian's")
