@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.samples import Sample
 
 from memmon_systemd.ctl.families import families_of
 from memmon_systemd.ctl.state import Unreadable, read_states
@@ -30,8 +32,7 @@ class StateCollector(Collector):
         for family in families_of(states):
             metric = Metric(family.name, family.help, family.kind, family.unit)
             name = family.sample_name
-            for labels, value in family.samples:
-                metric.add_sample(name, labels, value)
+            metric.samples = [Sample(name, labels, value) for labels, value in family.samples]
             yield metric
 
     def _say_new(self, unreadable: Iterable[Unreadable]) -> None:
@@ -61,6 +62,16 @@ class MetricsPage:
 
     def __call__(self, accept: str) -> Page:
         """The page for the value of the header Accept."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder(accept)
         with self._one_at_a_time:
             return Page(content_type, encode(self._registry))
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """What makes the form that is asked for, and the name of the form."""
+    encode, content_type = choose_encoder(accept)
+    if isinstance(encode, partial) and encode.keywords.get("escaping") == "underscores":
+        # All names here are as they have always been, so the text is the same; but with underscores
+        # prometheus_client looks at each of them letter by letter, which takes as long as all the rest.
+        encode = partial(encode, escaping="allow-utf-8")
+    return encode, content_type

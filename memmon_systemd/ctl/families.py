@@ -58,8 +58,8 @@ class _Unit:
     labels: dict[str, str]
 
     def labelled(self, **labels: str) -> dict[str, str]:
-        """With further labels."""
-        return {**self.labels, **{key: _text(value) for key, value in labels.items()}}
+        """With further labels, whose values are words of the state file: they have nothing to escape."""
+        return {**self.labels, **labels}
 
 
 def families_of(states: States) -> list[Family]:

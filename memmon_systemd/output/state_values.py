@@ -149,7 +149,8 @@ def _text(field: bytes) -> str:
 
 def _word(field: bytes) -> str:
     """A word that is shown as it is: another user's file could hold what steers a terminal."""
-    return one_line(_text(field))
+    text = _text(field)
+    return text if text.isprintable() else one_line(text)
 
 
 def _put_s(time_s: float | None) -> float:

@@ -45,7 +45,7 @@ class UnitGauge(Gauge):
 
     __slots__ = ("_current_file", "_first", "_stat_file", "_swap_file")
 
-    def __init__(self, directory: Path, metric: Metric, swap: bool, schedule: Schedule) -> None:
+    def __init__(self, directory: Path | str, metric: Metric, swap: bool, schedule: Schedule) -> None:
         """Open the files below `directory`; OSError where there is no memory.current."""
         super().__init__(metric, schedule)
         self._current_file = open_file(directory, "memory.current")
@@ -54,7 +54,7 @@ class UnitGauge(Gauge):
         try:
             if metric is not Metric.CURRENT:
                 self._stat_file = open_file(directory, "memory.stat")
-            if swap and (directory / "memory.swap.current").exists():
+            if swap and Path(directory, "memory.swap.current").exists():
                 self._swap_file = open_file(directory, "memory.swap.current")
         except OSError:
             self.close()
@@ -129,7 +129,7 @@ class _File(io.FileIO):
     __slots__ = ("name",)
 
 
-def open_file(directory: Path, name: str) -> io.FileIO:
+def open_file(directory: Path | str, name: str) -> io.FileIO:
     """A file of a cgroup, to read. By its path it would keep that, and half a kilobyte with it; OSError."""
     return _File(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 

@@ -95,8 +95,11 @@ def main() -> None:
     """Prints the table."""
     top = Path(tempfile.mkdtemp(dir="/dev/shm"))
     try:
-        kept = make_state_file(top / "memory-monitor.state", make_units(top))
-        with Exporter(top, top / "log") as exporter:
+        # As /run/memory-monitor: nothing else is below it, the exporter looks through its directories.
+        states = top / "run"
+        states.mkdir()
+        kept = make_state_file(states / "memory-monitor.state", make_units(top))
+        with Exporter(states, top / "log") as exporter:
             print(f"prometheus_client {version('prometheus_client')}, load {os.getloadavg()[0]:.1f}")
             for accept in FORMS:
                 print(measure(exporter, accept))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from memory_monitor_exporter.collector import MetricsPage, Page, StateCollector
 from memory_monitor_exporter.server import Server
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from memmon_systemd.ctl.exposition import classic, openmetrics
 from tests.unit.test_metrics import everything, parse_openmetrics, same, tree
@@ -23,6 +24,7 @@ pytestmark = linux_only
 DEADLINE_S = 20.0
 IDLE_S = 0.3
 NO_ONE_CAME_S = 0.3
+ESCAPINGS = ("underscores", "allow-utf-8", "dots", "values")
 ASK = b"GET /metrics HTTP/1.0\r\n\r\n"
 
 
@@ -132,3 +134,17 @@ def test_the_page_has_the_families_that_memmonctl_prints(
     names = {line.split()[2] for line in classic(families).splitlines() if line.startswith("# TYPE")}
     told = page("text/plain").content.decode()
     assert {line.split()[2] for line in told.splitlines() if line.startswith("# TYPE")} == names
+
+
+@pytest.mark.parametrize("escaping", ["", *(f"; escaping={one}" for one in ESCAPINGS)])
+@pytest.mark.parametrize("form", ["application/openmetrics-text; version=1.0.0", "text/plain; version=1.0.0"])
+def test_a_page_that_is_made_faster_has_the_same_letters(
+    tree: Path, form: str, escaping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    families = everything(tree, 'a"b\\c\ndé.{}=,#.service')
+    monkeypatch.setattr("memory_monitor_exporter.collector.families_of", lambda _: families)
+    collector = StateCollector([], lambda _: None)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    encode, content_type = choose_encoder(form + escaping)
+    assert MetricsPage(collector)(form + escaping) == Page(content_type, encode(registry))
