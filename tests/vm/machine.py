@@ -98,8 +98,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--deadline",
         metavar="SECONDS",
         type=float,
-        default=2400,
-        help="for the job; default 2400",
+        default=2600,
+        help="for the job; default 2600",
     )
     parser.add_argument(
         "--keep-root",
