@@ -102,6 +102,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="for the job; default 2600",
     )
     parser.add_argument(
+        "--skip-idle",
+        action="store_true",
+        help="the machine's clock counts instructions and skips what the machine is idle, with one processor",
+    )
+    parser.add_argument(
         "--keep-root",
         action="store_true",
         help="keep this run's root disk as .vm/kept-SUITE.ext4, to mount and look into",
@@ -132,6 +137,7 @@ def run_machine(chosen: argparse.Namespace) -> int:
             memory_mib=chosen.memory,
             processors=chosen.processors,
             root_is_kept=chosen.keep_root,
+            skips_idle=chosen.skip_idle,
         )
         write_job(machine.job, limited(command, chosen.deadline), packages, chosen.add)
         status, results = run_job(machine, chosen, name)
