@@ -36,8 +36,9 @@ FOR_PROMETHEUS = ("prometheus", "prometheus-node-exporter", "python3-prometheus-
 FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheus")
 """What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
 
-FOR_FLEETS = ("ansible-core", "python3-apt")
-"""What docs/fleet.md is about; python3-apt is what Ansible would install where it is missing."""
+FOR_FLEETS = ("ansible-core", "python3-apt", "python3-prometheus-client")
+"""What docs/fleet.md is about. python3-apt is what Ansible would install where it is missing; the last one is what
+the exporter needs."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
