@@ -37,8 +37,8 @@ FOR_HOOKS = ("haproxy", "socat", "etcd-server", "etcd-client", "wrk", "prometheu
 """What docs/recipes/haproxy.md and etcd.md are about, with the load, and what scrapes the exporter."""
 
 FOR_FLEETS = ("ansible-core", "python3-apt", "python3-prometheus-client")
-"""What docs/fleet.md is about. python3-apt is what Ansible would install where it is missing; the last one is what
-the exporter needs."""
+"""What docs/fleet.md is about. python3-apt is what Ansible would install where it is missing; the last
+one is what the exporter needs."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUITES, ()),
