@@ -23,7 +23,7 @@ SUITES = ("bookworm", "trixie")
 
 FOR_RECIPES = (
     *("gunicorn", "nodejs", "default-jdk-headless", "celery", "redis-server", "python3-redis"),
-    *("supervisor", "monit"),
+    *("supervisor", "monit", "msmtp-mta"),
 )
 """The programs that docs/recipes are about. Only the recipes need them, and they are half a GiB."""
 

@@ -13,6 +13,7 @@ NEEDS = {
     "test_etcd.py": "etcdctl",
     "test_fleet.py": "ansible-playbook",
     "test_ansible.py": "ansible-playbook",
+    "test_mail.py": "msmtp",
     "test_prometheus.py": "prometheus-node-exporter",
 }
 """The program that shows which machine it is; for all others gunicorn."""

@@ -1,0 +1,83 @@
+"""docs/recipes/hooks.md: a message by mail, passed on by msmtp to a server that keeps it."""
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from pathlib import Path
+from typing import Final
+
+from kit import eventually, journal, run
+from recipes.page import Page, assert_is_like, install
+from recipes.service import DEADLINE_S
+from shipped import MachineWide, Monitored
+
+PAGE: Final = Page("recipes/hooks.md")
+SECTION: Final = """\
+MemoryMax=60M
+Restart=always
+RestartSec=100ms
+[X-MemoryMonitor]
+Threshold=30M
+Interval=1s
+OnRequest=mail@%N.service
+"""
+
+
+class Mailbox(socketserver.StreamRequestHandler):
+    """Takes mail as a server that believes everything (RFC 5321)."""
+
+    mails: list[bytes] = []  # noqa: RUF012  # the server makes a handler for each connection
+
+    def handle(self) -> None:
+        """One connection."""
+        self.wfile.write(b"220 mail.example\r\n")
+        for line in self.rfile:
+            verb = line[:4].upper().rstrip()
+            if verb == b"QUIT":
+                self.wfile.write(b"221 bye\r\n")
+                return
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                self.mails.append(b"".join(iter(self.rfile.readline, b".\r\n")))
+            self.wfile.write(b"250 yes\r\n")
+
+
+@contextmanager
+def mail_server() -> Iterator[list[bytes]]:
+    """The mails that msmtp passes on."""
+    with socketserver.TCPServer(("127.0.0.1", 0), Mailbox) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        configuration = (
+            f"account default\nhost 127.0.0.1\nport {server.server_address[1]}\nfrom root@vm.example\n"
+        )
+        Path("/etc/msmtprc").write_text(configuration)
+        yield Mailbox.mails
+        server.shutdown()
+
+
+def said_of_it() -> str:
+    """What the service that mails has logged."""
+    return "\n".join(str(entry["MESSAGE"]) for entry in journal("--unit=mail@leaky.service"))
+
+
+def test_a_request_is_mailed_with_what_memmonctl_knows_of_it() -> None:
+    install(*(file for file in PAGE.files if "mail" in file.path))
+    service = Monitored("leaky", service=SECTION)
+    run("systemctl", "daemon-reload")
+    with mail_server() as mails, MachineWide() as monitor:
+        run("systemctl", "start", service.unit)
+        monitor.wait_for(r"leaky\.service: ok: ")
+        service.tell("grow 40")
+        eventually(lambda: mails, "the mail came", DEADLINE_S, said_of_it)
+        monitor.wait_for(r"leaky\.service: .*active again")
+        run("systemctl", "stop", service.unit)
+    (mail,) = mails
+    print(mail.decode())
+    message = message_from_bytes(mail)
+    assert message["To"] == "root"
+    assert message["Subject"] == "vm: leaky.service was asked to restart"
+    assert "leaky.service" in str(message.get_payload())
+    (shown,) = (block for block in PAGE.blocks if "Subject: vm:" in block)
+    assert_is_like(shown.splitlines(), [line.rstrip() for line in mail.decode().splitlines()])
