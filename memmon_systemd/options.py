@@ -278,8 +278,8 @@ _MODES: Final = (
         flags=("--check-config",),
         metavar="FILE",
         parse=str,
-        help="check a settings file of memory-monitor@.service, exit: 0 it can be used, 2 it can't; default:"
-        " none",
+        help="check a settings file of memory-monitor@.service, or a file with a section [X-MemoryMonitor],"
+        " exit: 0 it can be used, 2 it can't; default: none",
     ),
     Option(field="json", flags=("--json",), default=False, help="with --check: the report as JSON"),
     Option(field="verbose", flags=("-v", "--verbose"), default=False, help="log every reading"),

@@ -97,6 +97,13 @@ def read_section(paths: Sequence[str]) -> Section:
     return reader.section()
 
 
+def section_in(path: str, content: bytes) -> Section:
+    """The section of one file, whose content was read already."""
+    reader = _Reader()
+    reader.read(path, content)
+    return reader.section()
+
+
 class _Reader:
     """Gathers the section from one file after the other."""
 

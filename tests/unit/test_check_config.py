@@ -137,6 +137,65 @@ def test_a_file_that_isnt_there_is_named(tmp_path: Path, capfd: pytest.CaptureFi
     assert f"{tmp_path}/x.conf: No such file or directory" in capfd.readouterr().err
 
 
+SECTION = "[Service]\nRestart=always\n[X-MemoryMonitor]\n"
+
+
+def run_unit(tmp_path: Path, text: str, file: str = "myapp.service.d/memory-monitor.conf") -> int:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return check_config(str(path))
+
+
+@pytest.mark.parametrize(
+    "file", ["myapp.service.d/a.conf", "service.d/a.conf", "worker@.service", "stdin", "a.container"]
+)
+def test_a_file_with_a_section_is_checked_as_one_of_a_unit(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str
+) -> None:
+    assert run_unit(tmp_path, f"{SECTION}Threshold=80%\nFor=10s\n", file) == 0
+    assert capfd.readouterr().out == f"{tmp_path}/{file}: Threshold=80% For=10s\n"
+
+
+def test_a_drop_in_may_leave_the_threshold_to_another_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_unit(tmp_path, f"{SECTION}DryRun=yes\n") == 0
+    assert run_unit(tmp_path, f"{SECTION}For=soon\n") == 2
+    assert ":4: For=: 'soon' is not a time" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Threshold=5X\n", ":4: Threshold=: '5X' is not a size: use MiB (500)"),
+        ("Threshold=1G\nMetric=rss\n", ":5: Metric=: 'rss' is of processes"),
+        (
+            "Treshold=1G\n",
+            ":4: 'Treshold' is no key of [X-MemoryMonitor] and is ignored: did you mean Threshold=?",
+        ),
+        ("Threshold=80%\nHardThreshold=70%\n", ":5: HardThreshold="),
+        ("Threshold 80%\n", ":4: 'Threshold 80%' is ignored: use KEY=VALUE"),
+    ],
+)
+def test_a_section_that_cant_be_used_has_status_2_and_a_line_that_says_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    assert run_unit(tmp_path, SECTION + text) == 2
+    written = capfd.readouterr()
+    assert written.out == ""
+    (line,) = written.err.splitlines()
+    assert line.startswith(f"memory-monitor: {tmp_path}/myapp.service.d/memory-monitor.conf{said}")
+
+
+@pytest.mark.parametrize("file", ["a.timer", "a.timer.d/a.conf"])
+def test_a_unit_without_processes_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str
+) -> None:
+    assert run_unit(tmp_path, f"{SECTION}Threshold=80%\n", file) == 2
+    assert ":3: a timer has no processes: not monitored" in capfd.readouterr().err
+
+
 def test_what_is_checked_is_what_the_shipped_units_run() -> None:
     for path, options in ((UNITS, ""), (UNITS / "user", "--user ")):
         lines = (path / "memory-monitor@.service").read_text().splitlines()

@@ -126,8 +126,8 @@ def test_a_wrong_value_stops_the_play_with_the_line_of_the_check_and_reaches_no_
     status, lines = played(WRONG)
     assert status == 2
     (failure,) = (line for line in lines if line.startswith("fatal: [web1]"))
-    assert "myapp.service: memory-monitor: /dev/stdin:2: OPTIONS=: --for: 'soon' is not a time" in failure
-    assert "worker@.service: memory-monitor: /dev/stdin:1: MAX_MEMORY=: '80q' is not a size" in failure
+    assert "myapp.service: memory-monitor: /dev/stdin:4: For=: 'soon' is not a time" in failure
+    assert "worker@.service: memory-monitor: /dev/stdin:3: Threshold=: '80q' is not a size" in failure
     assert (property_of(MONITOR, "MainPID"), reloads(), drop_in("myapp.service").read_text()) == before
     wait_until_monitored(WORKER | {"myapp.service": 350})
     assert_is_like(PAGE.log(WRONG), lines)
@@ -137,7 +137,8 @@ def test_a_key_that_does_not_exist_stops_it_too() -> None:
     PLAYBOOK.write_text(PLAYBOOK.read_text().replace("HardThreshold: 90%", "HardTreshold: 90%"))
     status, lines = played(PLAY)
     assert status == 2
-    assert "myapp.service: HardTreshold= is no key of [X-MemoryMonitor]: use one of " in "\n".join(lines)
+    said = "'HardTreshold' is no key of [X-MemoryMonitor] and is ignored: did you mean HardThreshold=?"
+    assert f"myapp.service: memory-monitor: /dev/stdin:4: {said}" in "\n".join(lines)
     PLAYBOOK.write_text(PLAYBOOK.read_text().replace("HardTreshold: 90%", "HardThreshold: 90%"))
 
 
