@@ -73,7 +73,9 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     state = _own_state(settings, environ)
     room = _room(settings, report)
     notifier.before_sending = room.make
-    context = Context(TargetList(), Poller(), report, state or NothingKept(), room=room)
+    context = Context(
+        TargetList(), Poller(), report, state or NothingKept(), room=room, still_starting=notifier.starting
+    )
     sources = Sources(settings, machine, context)
     opened = sources.open()
     opened += _open_state(state, settings, sources, context) if state else []

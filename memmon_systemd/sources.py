@@ -126,7 +126,8 @@ class Sources:
         self._place = take_place(f"{directory}/memory-monitor")
         report = self._context.report
         watch = ReloadWatch(Libc(), f"{directory}/systemd")
-        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
+        others = OtherMonitors(report)
+        return Configured(manager, defaults, report.warn, watch, others, self._context.still_starting)
 
     def _own(self, *, is_all_units: bool) -> OwnSettings | None:
         """What reads the settings of this process again, where it has a file of them: memory-monitor@."""
@@ -160,7 +161,9 @@ class Sources:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
             manager = self._machine.connect().manager
-            warn_of_what_stays_down(self.units.asked_by_signal(), manager, self._context.report)
+            warn_of_what_stays_down(
+                self.units.asked_by_signal(), manager, self._context.report, self._context.still_starting
+            )
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -49,8 +49,10 @@ class Configured:
         warn: Warnings,
         watch: ReloadWatch,
         others: OtherMonitors,
+        still_starting: Callable[[], None],
     ) -> None:
         """Settings that a section leaves out are those of `defaults`, but for its threshold."""
+        self._still_starting = still_starting
         self._manager = manager
         self._defaults = defaults
         self._warn = warn
@@ -140,6 +142,8 @@ class Configured:
         self.due_s = self._watch.due_s
         due = list(self._unread)
         for name in due if all_at_once else due[:_READ_AT_ONCE]:
+            if all_at_once:
+                self._still_starting()
             before = self._known.get(name)
             try:
                 self._known[name] = self._read(name, before)

@@ -182,6 +182,8 @@ class UnitWatch(Members):
             self._some_have_run = True
             if target.found is not None:
                 continue
+            if not self._has_looked:
+                self._context.shared.still_starting()
             # At start-up all of them: their memory is to be asked for before READY.
             if len(begun) == _BEGUN_AT_ONCE and self._has_looked:
                 more[name] = found

@@ -446,7 +446,9 @@ class Tree:
         report = self.context.report
         watch = ReloadWatch(Libc(), str(self.runtime_directory))
         others = OtherMonitors(report)
-        self.unit_files = Configured(self.manager, self.settings.target, report.warn, watch, others)
+        self.unit_files = Configured(
+            self.manager, self.settings.target, report.warn, watch, others, self.context.still_starting
+        )
         return self.unit_files
 
     def reload_systemd(self) -> None:
