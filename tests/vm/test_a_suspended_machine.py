@@ -17,7 +17,7 @@ ASLEEP_S = 40
 WATCHDOG_S = 10
 REPEAT_S = 20
 MIN_AGE_S = 45
-START_S = 5
+START_S = 15
 """From systemd's start of a service, or a fork, to its first words."""
 
 
@@ -60,12 +60,14 @@ def resumed() -> Iterator[Resumed]:
             Service("young.service", "ignore", "grow 40") as young,
             subprocess.Popen(process.command("ignore", "name sleeper-mm", "grow 40")) as child,
         ):
-            process.wait_for("grow 40")
-            pid, before_s = monitor.pid, slept_s()
-            run("rtcwake", "--mode", "mem", "--seconds", str(ASLEEP_S))
-            assert slept_s() - before_s > ASLEEP_S / 2, "the machine wasn't suspended"
-            yield Resumed(monitor, pid, small, stubborn, young, process, time.monotonic())
-            child.kill()
+            try:
+                process.wait_for("grow 40")
+                pid, before_s = monitor.pid, slept_s()
+                run("rtcwake", "--mode", "mem", "--seconds", str(ASLEEP_S))
+                assert slept_s() - before_s > ASLEEP_S / 2, "the machine wasn't suspended"
+                yield Resumed(monitor, pid, small, stubborn, young, process, time.monotonic())
+            finally:
+                child.kill()
 
 
 def test_a_service_that_grows_after_it_is_asked(resumed: Resumed) -> None:
@@ -86,7 +88,7 @@ def test_time_asleep_brings_no_repeat_nearer(resumed: Resumed) -> None:
     before = [asked_s for asked_s in resumed.stubborn.times_s("SIGTERM") if asked_s < resumed.by_s]
     resumed.stubborn.wait_for("SIGTERM", len(before) + 2)
     times_s = resumed.stubborn.times_s("SIGTERM")
-    assert min(later - sooner for sooner, later in pairwise(times_s)) > REPEAT_S - 1
+    assert min(later - sooner for sooner, later in pairwise(times_s)) > REPEAT_S * 0.8
 
 
 def test_the_watchdog_lets_the_monitor_live(resumed: Resumed) -> None:
