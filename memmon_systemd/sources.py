@@ -122,11 +122,12 @@ class Sources:
         from memmon_systemd.units.other_monitors import OtherMonitors
         from memmon_systemd.units.reload_watch import ReloadWatch, runtime_directory
 
-        directory = runtime_directory(self._environ, user=self._settings.user)
+        user = self._settings.user
+        directory = runtime_directory(self._environ, user=user)
         self._place = take_place(f"{directory}/memory-monitor")
         report = self._context.report
         watch = ReloadWatch(Libc(), f"{directory}/systemd")
-        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
+        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report), user=user)
 
     def _own(self, *, is_all_units: bool) -> OwnSettings | None:
         """What reads the settings of this process again, where it has a file of them: memory-monitor@."""

@@ -446,7 +446,8 @@ class Tree:
         report = self.context.report
         watch = ReloadWatch(Libc(), str(self.runtime_directory))
         others = OtherMonitors(report)
-        self.unit_files = Configured(self.manager, self.settings.target, report.warn, watch, others)
+        asked, user = self.settings.target, self.settings.user
+        self.unit_files = Configured(self.manager, asked, report.warn, watch, others, user=user)
         return self.unit_files
 
     def reload_systemd(self) -> None:
