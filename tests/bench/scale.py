@@ -5,9 +5,10 @@
 The processor is emulated: times are about ten times too long.
 """
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -31,6 +32,8 @@ MONITOR: Final = "memory-monitor.service"
 SECTION: Final = "[X-MemoryMonitor]\nThreshold={}M\n"
 CHANGED: Final = "settings changed"
 LONG_S: Final = 600.0
+LIST: Final = ("memmonctl", "list")
+BARE: Final = ("python3", "-c", "pass")
 
 
 def write_units(threshold_mib: int) -> None:
@@ -74,6 +77,7 @@ def full() -> Iterator[Row]:
         what = f"RSS, {CONFIGURED} configured of {UNITS:,} units"
         yield held_against(what, megabytes(memory.rss), _how(), memory.rss, MOST_RSS_KB, "≤ 20 MB")
         yield from _at_rest(pid)
+        yield _list()
         yield _new_units()
         yield _reload(pid)
         yield Row("RSS after that", megabytes(footprint(pid).rss), _how())
@@ -104,6 +108,24 @@ def _at_rest(pid: int) -> list[Row]:
         Row("page faults at rest", f"{faulted}", f"/proc/PID/stat, {REST_S:g} s"),
         held_against("D-Bus calls at rest", f"{calls}", f"sendmsg(2) in {REST_S:g} s", calls, 0, "none"),
     ]
+
+
+def _list() -> Row:
+    """What it takes to look at all of them."""
+    took, bare = (Spread(tuple(_cpu_s_of(command) for _ in range(STARTS))) for command in (LIST, BARE))
+    lines = len(kit.run(*LIST).splitlines())
+    how = (
+        f"CPU of {lines} lines, medians of {STARTS}: {took.median:.2f} s and {bare.median:.2f} s; {EMULATED}"
+    )
+    return Row("`memmonctl list`, in starts of `python3 -c pass`", f"{took.median / bare.median:.1f}", how)
+
+
+def _cpu_s_of(command: Sequence[str]) -> float:
+    """CPU time of a program, in it and in the kernel."""
+    before = os.times()
+    kit.run(*command)
+    after = os.times()
+    return (after.children_user + after.children_system) - (before.children_user + before.children_system)
 
 
 def _new_units() -> Row:

@@ -159,7 +159,9 @@ def test_a_machine_that_tested_nothing_is_booted_once_more_and_that_is_said(
     monkeypatch.setattr(machine, "run_once", boot)
     nowhere = Path("/nowhere")
     image = root_image.Image(nowhere, nowhere, nowhere)
-    a_machine = qemu.Machine(image, nowhere, nowhere, nowhere, memory_mib=1, processors=1, root_is_kept=False)
+    a_machine = qemu.Machine(
+        image, nowhere, nowhere, nowhere, memory_mib=1, processors=1, root_is_kept=False, skips_idle=False
+    )
     if isinstance(outcome, int):
         assert machine.run_job(a_machine, machine.parse(arguments), "vm")[0] == outcome
     else:

@@ -40,7 +40,8 @@ def no_configuration_is_left() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back at all the others comes last."""
+    """The machine as it was started comes first, what looks back at all the others last."""
+    items.sort(key=lambda item: item.path.name != "test_the_machine.py")
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 

@@ -10,7 +10,8 @@ import pytest
 from kit import eventually, property_of, run, write_unit
 from shipped import Monitored, Shipped, start
 
-TIMES = 12
+TIMES = 6
+"""It ended in 8 of 50 when it went wrong (Debian 12); in none of 40 each way since (Debian 12 and 13)."""
 MONITOR = Shipped("restarted")
 WAYS = {
     "restart": ("restart", "restarted.service"),

@@ -57,7 +57,7 @@ ODD: dict[str, Sequence[bytes]] = {
     "a file that is ended does not end the next": [HEADER + b"\xff\n", HEADER + SET + b"b\n"],
     "a long value": [HEADER + SET + b"a" * 900 + b"\n"],
 }
-RANDOM_FILES = 800
+RANDOM_FILES = 300
 
 
 def random_files() -> dict[str, Sequence[bytes]]:
