@@ -1,8 +1,6 @@
 """Units that say in their own files that they are monitored (`--configured`), over a tree of cgroups."""
 
-import gc
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +19,6 @@ Start = Callable[..., Tree]
 TERM = "kill app.service main 15"
 NO_ANSWER = BusError(110, "no answer within 1 s", was_called=True)
 TWO_INTERVALS_S = 4.0
-FEW = 20
-"""Less than one object for each of 50 reloads."""
 
 
 def configure(tree: Tree, name: str, *lines: str) -> Path:
@@ -386,26 +382,3 @@ def test_where_all_sections_are_wrong_it_names_their_units(start: Start) -> None
         "memory-monitor: waiting: no running unit can be monitored as configured:"
         " see the errors of app.service in the log"
     )
-
-
-def test_not_one_object_is_kept_of_settings_that_were_replaced(start: Start) -> None:
-    tree = start("--configured")
-    units = ("app.service", "big.service", "wrong.service")
-    for name in units:
-        configure(tree, name, "Threshold=500M")
-        tree.make(name, 50)
-    tree.advance(5)
-    blocks = [0] * 100
-    for number in range(len(blocks)):
-        for name in units[:2]:
-            configure(tree, name, f"Threshold={501 + number}M", "Metric=anon" if number % 2 else "Swap=yes")
-        configure(tree, units[2], f"Threshold={number} apples", f"Treshold={number}M")
-        tree.reload_systemd()
-        tree.advance(5)
-        assert len(tree.log.having("settings changed")) == 2
-        for kept_by_the_test in (tree.log.lines, tree.log.fields, tree.poller.waits_s):
-            kept_by_the_test.clear()
-        gc.collect()
-        blocks[number] = sys.getallocatedblocks()
-    # The schedules of the last 32 thresholds are kept. Each number in `blocks` is an object, too.
-    assert blocks[99] - blocks[49] < 50 + FEW
