@@ -122,12 +122,13 @@ class Sources:
         from memmon_systemd.units.other_monitors import OtherMonitors
         from memmon_systemd.units.reload_watch import ReloadWatch, runtime_directory
 
-        directory = runtime_directory(self._environ, user=self._settings.user)
+        user = self._settings.user
+        directory = runtime_directory(self._environ, user=user)
         self._place = take_place(f"{directory}/memory-monitor")
         report = self._context.report
         watch = ReloadWatch(Libc(), f"{directory}/systemd")
-        others = OtherMonitors(report)
-        return Configured(manager, defaults, report.warn, watch, others, self._context.still_starting)
+        others, still_starting = OtherMonitors(report), self._context.still_starting
+        return Configured(manager, defaults, report.warn, watch, others, still_starting, user=user)
 
     def _own(self, *, is_all_units: bool) -> OwnSettings | None:
         """What reads the settings of this process again, where it has a file of them: memory-monitor@."""
