@@ -42,6 +42,7 @@ class Machine:
         self._settings = settings
         self._warn = warn
         self.environ = environ
+        _check_clocks()
         self.hierarchy = cgroup.find_hierarchy()
         self.table = process_table()
         self.systemd: Systemd | None = None
@@ -73,6 +74,13 @@ class Machine:
         if own_name in systemd.untouchable:
             raise UsageError(f"'{own_name}' can't be monitored from here: {UNTOUCHABLE}")
         return own_name, load_state
+
+
+def _check_clocks() -> None:
+    if sys.platform == "linux":
+        from memmon_systemd.linux.time_namespace import check_clocks
+
+        check_clocks()
 
 
 def _connect(

@@ -6,6 +6,7 @@ of the settings file. It keeps its targets and what it has counted; what it can'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -86,7 +87,7 @@ class OwnSettings(Reader):
 
     def rehearse(self) -> None:
         """Read what would be read, and a file and options in which everything stands that can."""
-        conf = read_conf(_REHEARSED.encode())
+        conf = read_conf(_rehearsed_file())
         for problem in conf.problems:
             problem.in_file(self._unit)
         for values in (conf.values, {}):
@@ -134,6 +135,18 @@ class OwnSettings(Reader):
 
     def _say(self, problem: str, *, is_kept: bool) -> None:
         self._report.warn.unit_settings(self._unit, problem, is_kept=is_kept)
+
+
+def _rehearsed_file() -> bytes:
+    """A settings file, read as one: the own one may not be there yet (1 page fault at the first reload)."""
+    descriptor = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, _REHEARSED.encode())
+        return text_of(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return _REHEARSED.encode()  # No reason not to start.
+    finally:
+        os.close(descriptor)
 
 
 def _text(path: str) -> bytes:

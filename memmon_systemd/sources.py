@@ -122,11 +122,13 @@ class Sources:
         from memmon_systemd.units.other_monitors import OtherMonitors
         from memmon_systemd.units.reload_watch import ReloadWatch, runtime_directory
 
-        directory = runtime_directory(self._environ, user=self._settings.user)
+        user = self._settings.user
+        directory = runtime_directory(self._environ, user=user)
         self._place = take_place(f"{directory}/memory-monitor")
         report = self._context.report
         watch = ReloadWatch(Libc(), f"{directory}/systemd")
-        return Configured(manager, defaults, report.warn, watch, OtherMonitors(report))
+        others, still_starting = OtherMonitors(report), self._context.still_starting
+        return Configured(manager, defaults, report.warn, watch, others, still_starting, user=user)
 
     def _own(self, *, is_all_units: bool) -> OwnSettings | None:
         """What reads the settings of this process again, where it has a file of them: memory-monitor@."""
@@ -160,7 +162,9 @@ class Sources:
             from memmon_systemd.units.restart_warning import warn_of_what_stays_down
 
             manager = self._machine.connect().manager
-            warn_of_what_stays_down(self.units.asked_by_signal(), manager, self._context.report)
+            warn_of_what_stays_down(
+                self.units.asked_by_signal(), manager, self._context.report, self._context.still_starting
+            )
             del warn_of_what_stays_down
             forget(("memmon_systemd.units.restart_warning", "memmon_systemd.systemd.restart_rules"))
 

@@ -15,6 +15,7 @@ from memmon_systemd.ctl import check, history, list_targets, metrics, pause, sta
 from memmon_systemd.ctl.call import Call, CallError
 from memmon_systemd.ctl.words import Terminal
 from memmon_systemd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, StartError, UsageError
+from memmon_systemd.linux.time_namespace import check_clocks
 from memmon_systemd.output import places
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.parsing import parse_count, parse_time
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    check_clocks()
     call = Call(os.environ, _directories(given), given.json, Terminal.of(os.environ), _managers(given))
     verbs: dict[str, Callable[[], int]] = {
         "list": lambda: list_targets.run(call),

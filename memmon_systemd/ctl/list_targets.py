@@ -31,9 +31,6 @@ COLUMNS: Final = (
     Column("MONITOR", weight=6),
 )
 
-_MOST_NAMES: Final = 3
-"""Of units with the same problem."""
-
 
 def run(call: Call) -> int:
     """Print it; the exit status."""
@@ -65,13 +62,8 @@ def _others(call: Call, states: States) -> tuple[list[Unmonitored], list[str]]:
     for one in others:
         if one.problem is not None:
             alike.setdefault(one.problem, []).append(one.name)
-    problems += [f"{_few(names)}: {problem}" for problem, names in alike.items()]
+    problems += [f"{words.few(names)}: {problem}" for problem, names in alike.items()]
     return others, problems
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _form(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.ctl.state import MonitorState, States
+from memmon_systemd.ctl.words import few
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.output.record import Record
@@ -73,7 +74,7 @@ def problems_of(states: States, rows: Sequence[Row]) -> list[str]:
     for state in states.monitors:
         monitor = state.monitor
         if not state.is_running and not monitor.has_ended:
-            names = ", ".join(record.name for record in state.targets) or "nothing"
+            names = few([record.name for record in state.targets]) or "nothing"
             found.append(f"{monitor.name} (PID {monitor.pid}) was killed; it monitored {names}")
         if state.torn:
             found.append(f"{state.path}: {state.torn} of its records are half written")

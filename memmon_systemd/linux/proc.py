@@ -44,9 +44,13 @@ class Stat:
         return self.state in b"ZXx" and self.threads < 2
 
     @property
-    def age_s(self) -> float:
-        """How long ago it was forked; a suspended machine's time counts."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.start_ticks / _TICKS_PER_S
+    def started_s(self) -> float:
+        """When it was forked, on the monotonic clock, if the machine wasn't suspended since.
+
+        What is in the file is of the boot time, which goes on while the machine is suspended.
+        """
+        slept_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        return self.start_ticks / _TICKS_PER_S - slept_s
 
 
 def read_stat(pid: int) -> Stat:

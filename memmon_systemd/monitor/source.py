@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memmon_systemd.monitor.keeper import Keeper, NothingKept
@@ -11,6 +12,10 @@ from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.room import Room
 from memmon_systemd.monitor.target import TargetList
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class Context:
     keeper: Keeper = field(default_factory=NothingKept)
     pauses: Pauses = field(default_factory=Pauses)
     room: Room = field(default_factory=Room)
+    still_starting: Callable[[], None] = _nobody
+    """To be called now and then before READY, where that can take long."""
 
 
 class Source(ABC):

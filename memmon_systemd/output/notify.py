@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, MutableMapping
 
 from memmon_systemd.formatting import one_line
 
 _READY = b"READY=1"
 _WATCHDOG = b"WATCHDOG=1"
+_STARTING_S = 60
+"""For so long starting may take from each message on, where that is past TimeoutStartSec=."""
+_STARTING = b"EXTEND_TIMEOUT_USEC=%d" % (_STARTING_S * 1_000_000)
+_STARTING_PAUSE_S = 5.0
 # systemd ignores a longer message as a whole (NOTIFY_BUFFER_MAX in its sources).
 _LONGEST_MESSAGE_BYTES = 4096
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -36,6 +41,7 @@ class Notifier:
         "_owes_ready",
         "_owes_status",
         "_socket",
+        "_starting_due_s",
         "_status",
         "before_sending",
         "problem",
@@ -54,6 +60,7 @@ class Notifier:
         self._socket = connected
         self._address = address
         self._status = b""
+        self._starting_due_s = 0.0
         self._owes_ready = self._owes_status = self._owes_ping = False
         self.before_sending: Callable[[], None] = _nothing
         self.watchdog_s = watchdog_s
@@ -91,6 +98,13 @@ class Notifier:
         owed = {"READY=1": self._owes_ready, "WATCHDOG=1": self._owes_ping, "STATUS=": self._owes_status}
         messages = ", ".join(name for name, is_owed in owed.items() if is_owed)
         return f"NOTIFY_SOCKET '{one_line(self._address)}' doesn't take {messages} ({self.trouble})"
+
+    def starting(self) -> None:
+        """Start-up goes on: it isn't to be taken for one that hangs. Thousands of units take their time."""
+        now_s = time.monotonic()
+        if now_s >= self._starting_due_s:
+            self._starting_due_s = now_s + _STARTING_PAUSE_S
+            self._send(_STARTING)
 
     def ready(self) -> None:
         """Start-up is over."""

@@ -31,7 +31,7 @@ _HELD_UP_STATES: Final = b"RDTt"
 class LinuxProcess:
     """One process, held by a pidfd and an open statm where descriptors allow it."""
 
-    __slots__ = ("_may_execute", "_pidfd", "_statm", "name", "pid", "start")
+    __slots__ = ("_may_execute", "_pidfd", "_started_s", "_statm", "name", "pid", "start")
 
     def __init__(self, pid: int) -> None:
         """Hold process `pid`; OSError where there is none. Kernel threads can't be held (ESRCH)."""
@@ -56,6 +56,7 @@ class LinuxProcess:
             raise
         self.name = stat.comm.decode(errors="backslashreplace")
         self.start = stat.start_ticks
+        self._started_s = stat.started_s
         if self._statm >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS:
             self.close()
 
@@ -84,8 +85,11 @@ class LinuxProcess:
         return proc.swap_bytes(self.pid)
 
     def age_s(self) -> float:
-        """The time since it was started, suspended time included (proc(5), starttime)."""
-        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - self.start / _TICKS_PER_S, 0.0)
+        """The time since it was started; not what of it the machine was suspended since it is held.
+
+        systemd's times of units are without such time as well.
+        """
+        return max(time.monotonic() - self._started_s, 0.0)
 
     def may_execute(self) -> bool:
         """Whether it was forked a moment ago and may be about to execute another program.
@@ -95,7 +99,7 @@ class LinuxProcess:
         sleeps longer than that by itself before it executes the program is taken for a worker.
         """
         if self._may_execute:
-            self._may_execute = _may_execute(self._same_stat())
+            self._may_execute = _may_execute(self._same_stat(), self.age_s())
         return self._may_execute
 
     def is_still(self, prefix: bytes) -> bool:
@@ -148,11 +152,11 @@ class LinuxProcess:
         return stat
 
 
-def _may_execute(stat: proc.Stat) -> bool:
+def _may_execute(stat: proc.Stat, age_s: float) -> bool:
     if not stat.forked:
         return False
     is_held_up = stat.state in _HELD_UP_STATES and stat.cpu_ticks < _LITTLE_CPU_TICKS
-    return stat.age_s < (_HELD_UP_S if is_held_up else _YOUNG_S)
+    return age_s < (_HELD_UP_S if is_held_up else _YOUNG_S)
 
 
 def _pidfd(pid: int) -> int:

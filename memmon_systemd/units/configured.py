@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,6 +24,8 @@ _READ_AT_ONCE: Final = 16
 """Each is two questions to systemd and some files: then targets and the watchdog have their turn."""
 
 _MOST_GONE: Final = 256
+
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,12 @@ class Configured:
         warn: Warnings,
         watch: ReloadWatch,
         others: OtherMonitors,
+        still_starting: Callable[[], None],
+        *,
+        user: bool = False,
     ) -> None:
         """Settings that a section leaves out are those of `defaults`, but for its threshold."""
+        self._still_starting = still_starting
         self._manager = manager
         self._defaults = defaults
         self._warn = warn
@@ -68,6 +74,8 @@ class Configured:
         """The units to be read, in this order."""
         self._is_unanswered = False
         self._is_count_news = True
+        self._has_noted = False
+        self._edit = f"systemctl {'--user ' if user else ''}edit UNIT"
         self.others = others
         """Units that have a monitor of their own."""
         self.is_outdated = False
@@ -90,6 +98,7 @@ class Configured:
 
     def note(self, seen: Mapping[str, Found], now_s: float) -> None:
         """These units have a cgroup: those whose cgroup is new are read."""
+        self._has_noted = True
         for name in self._present.keys() - seen.keys():
             self._unread.pop(name, None)
             if self._known.get(name) is None and name not in self._problems:
@@ -140,6 +149,8 @@ class Configured:
         self.due_s = self._watch.due_s
         due = list(self._unread)
         for name in due if all_at_once else due[:_READ_AT_ONCE]:
+            if all_at_once:
+                self._still_starting()
             before = self._known.get(name)
             try:
                 self._known[name] = self._read(name, before)
@@ -162,10 +173,19 @@ class Configured:
 
     def new_count(self) -> int | None:
         """How many units are configured: once after the start and each reload, when all are read."""
-        if self._unread or not self._known or not self._is_count_news:
+        if self._unread or not self._has_noted or not self._is_count_news:
             return None
         self._is_count_news = False
         return sum(settings is not None for settings in self._known.values())
+
+    @property
+    def why_none(self) -> str:
+        """Where that is none: why, and what to do."""
+        if self._problems:
+            names = ", ".join(sorted(self._problems)[:_MOST_NAMED])
+            return f"no running unit can be monitored as configured: see the errors of {names} in the log"
+        section = "[X-MemoryMonitor] and Threshold=, such as 90%"
+        return f"no running unit is configured; for each one to monitor: {self._edit}, add {section}"
 
     def _read(self, name: str, before: TargetSettings | None) -> TargetSettings | None:
         unit = self._manager.unit(name)

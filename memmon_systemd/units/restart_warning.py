@@ -6,7 +6,7 @@ Before READY only: asking takes memory, and what a unit's file says rarely chang
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.systemd.errors import BusError
@@ -15,12 +15,15 @@ from memmon_systemd.systemd.restart_rules import Disposition, Down, remedy, sent
 from memmon_systemd.systemd.unit import Unit, one_of_each_template
 
 
-def warn_of_what_stays_down(signals: Mapping[str, int | None], manager: Manager, report: Report) -> None:
+def warn_of_what_stays_down(
+    signals: Mapping[str, int | None], manager: Manager, report: Report, still_starting: Callable[[], None]
+) -> None:
     """A line for each service, for only one of a template's: instances are alike.
 
     By name: the signal that it is asked with; None: its own.
     """
     for name in one_of_each_template(name for name in signals if name.endswith(".service")):
+        still_starting()
         try:
             unit = manager.unit(name)
             rules = manager.restart_rules(unit)

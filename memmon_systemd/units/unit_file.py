@@ -212,7 +212,9 @@ def _logical_lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _lines(content: bytes) -> Iterator[bytes]:
     r"""The lines, which \n, \r or both together end."""
     start = 0
-    for end in _LINE_END.finditer(content):
+    # Not finditer: each time CPython looks "search" up by a new string there, and its cache of methods keeps
+    # up to 4,096 of these, at each reload some more (PyObject_GetAttrString, 3.11).
+    while (end := _LINE_END.search(content, start)) is not None:
         yield content[start : end.start()]
         start = end.end()
     if start < len(content):

@@ -49,6 +49,8 @@ class UnitWatch(Members):
         self._listed_in_vain = self._limits_are_old = False
         self._follow_up_s = NEVER
         """When to ask what became of a request."""
+        self._why_none: str | None = None
+        """What was said of it that no unit is configured."""
         self._polled = NO_DESCRIPTOR
         self._more: Mapping[str, cgroup.Found] = {}
         """Units that were found and aren't measured yet."""
@@ -137,11 +139,9 @@ class UnitWatch(Members):
         if configured is None:
             return
         changes = configured.changes(now_s, self._interval_s, all_at_once=not self._has_looked)
-        if (count := configured.new_count()) is not None:
-            shared = self._context.shared
-            if (problem := shared.keeper.expect(count)) is not None:
-                shared.report.warn.state_too_small(problem)
-            shared.targets.has_changed = True  # Those that had no room are to be noted, too.
+        count = configured.new_count()
+        if count is not None:
+            self._expect(count)
         for name, change in changes.items():
             target = self._targets.get(name)
             if target is None:
@@ -151,6 +151,21 @@ class UnitWatch(Members):
             else:
                 target.adopt(change.settings, now_s)
                 self._context.shared.report.settings_changed(target, change.said)
+        if count is not None:
+            self._say_none(None if count else configured.why_none)
+
+    def _say_none(self, why: str | None) -> None:
+        """No unit is configured, or None; said once."""
+        if why is not None and why != self._why_none:
+            self._context.shared.report.waiting("memory-monitor", None, why)
+        self._why_none = why
+
+    def _expect(self, count: int) -> None:
+        """So many units are configured now."""
+        shared = self._context.shared
+        if (problem := shared.keeper.expect(count)) is not None:
+            shared.report.warn.state_too_small(problem)
+        shared.targets.has_changed = True  # Those that had no room are to be noted, too.
 
     def _end_gone(self, seen: Mapping[str, cgroup.Found], now_s: float) -> bool:
         """End the units whose cgroup was removed, or is another one; whether there were such."""
@@ -182,6 +197,8 @@ class UnitWatch(Members):
             self._some_have_run = True
             if target.found is not None:
                 continue
+            if not self._has_looked:
+                self._context.shared.still_starting()
             # At start-up all of them: their memory is to be asked for before READY.
             if len(begun) == _BEGUN_AT_ONCE and self._has_looked:
                 more[name] = found

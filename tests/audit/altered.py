@@ -14,6 +14,7 @@ The arguments are memory-monitor's. A CHANGE is one of
     runtime-in=DIRECTORY  the manager's runtime directory, which a reload shows in, is below this directory
     own-service=UNIT    this process is the main process of that unit
     collects-soon       garbage is collected after 50 new objects, not 700
+    collects-when-told  at SIGUSR2 all garbage is collected, which it says
     clock-times=N       its clock runs so many times as fast, and its waits are as much shorter
 """
 
@@ -22,6 +23,7 @@ import gc
 import mmap
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +35,7 @@ from typing import Any, Final
 
 _MADV_RANDOM: Final = 1
 _MADV_PAGEOUT: Final = 21
+COLLECTED: Final = "collected"
 kept: list[object] = []
 
 
@@ -133,6 +136,14 @@ def own_service(unit: str) -> None:
     replace(own_settings, "own_service", lambda _: unit)
 
 
+def collect_when_told() -> None:
+    def collect(*_: object) -> None:
+        gc.collect()
+        os.write(2, f"{COLLECTED}\n".encode())
+
+    signal.signal(signal.SIGUSR2, collect)
+
+
 def clock_times(times_text: str) -> None:
     """Before the monitor is imported: its functions take time.monotonic for a default."""
     times, real_clock = float(times_text), time.monotonic
@@ -156,6 +167,7 @@ CHANGES: Final[dict[str, Callable[..., None]]] = {
     "runtime-in": runtime_in,
     "own-service": own_service,
     "collects-soon": partial(gc.set_threshold, 50, 1, 1),
+    "collects-when-told": collect_when_told,
 }
 
 

@@ -36,6 +36,23 @@ def test_a_monitor_that_starts_waits_for_it_and_says_so_once(
     monitor.wait_for_line("KillUnit: no answer within 1 s", SOON_S)
 
 
+@pytest.mark.parametrize("arguments", [("-m", "500", "many@*.service"), ("--configured",)])
+def test_before_ready_and_never_after_it_asks_for_as_long_as_its_start_takes(
+    systemd: FakeSystemd, start_monitor: Start, arguments: tuple[str, ...]
+) -> None:
+    for number in range(100):
+        FakeUnit(systemd.top, f"many@{number}.service")
+        systemd.configure(f"many@{number}.service", "Threshold=500M")
+    (systemd.runtime / "systemd").mkdir()
+    monitor = unit_monitor(start_monitor, systemd, *arguments, changes=f"runtime-in={systemd.runtime}")
+    systemd.configure("many@100.service", "Threshold=500M")
+    FakeUnit(systemd.top, "many@100.service")
+    monitor.wait_for_line("many@100.service: ok: ", SOON_S)
+    extends = [message.startswith("EXTEND_TIMEOUT_USEC=") for message in monitor.notify.messages]
+    assert extends[0] is True
+    assert not any(extends[monitor.notify.messages.index("READY=1") :])
+
+
 def test_where_it_never_answers_the_start_fails_with_what_was_asked(
     systemd: FakeSystemd, start_monitor: Start
 ) -> None:

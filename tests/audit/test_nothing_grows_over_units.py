@@ -5,14 +5,17 @@ taken and not given back. pystemd makes a cycle of each array, for the garbage c
 told to come sooner than usual. CPython keeps some objects of each kind for the next one, at most 100.
 """
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 
+from tests.audit.altered import COLLECTED
 from tests.audit.counting import CountFile
 from tests.audit.fake_systemd import Answer, FakeSystemd
 from tests.audit.pressure import rss_kib
@@ -34,6 +37,10 @@ CLOCK_TIMES = 100_000
 FREE_LISTS = 200
 GARBAGE = 700
 """What may still wait for the collector at either end; less than one block for each signal."""
+RELOADED = 10
+RELOADS = 60
+SCHEDULES_KEPT = 32
+"""Of the last thresholds; so many reloads fill that."""
 REFUSAL_BLOCKS = 7
 """What pystemd never frees of a call that was answered with an error."""
 
@@ -43,13 +50,22 @@ class Holding:
     """What a process holds at one moment."""
 
     rss_kib: int
+    locked: str
     descriptors: int
+    inotify_watches: int
     blocks: int
 
     @classmethod
     def of(cls, monitor: MonitorProcess, counts: CountFile) -> Self:
-        descriptors = len(list(Path(f"/proc/{monitor.pid}/fd").iterdir()))
-        return cls(rss_kib(monitor.pid), descriptors, counts.read().living_blocks)
+        process = Path(f"/proc/{monitor.pid}")
+        descriptors = len(list((process / "fd").iterdir()))
+        watches = sum(file.read_text().count("inotify wd:") for file in (process / "fdinfo").iterdir())
+        locked = next(line for line in (process / "status").read_text().splitlines() if "VmLck" in line)
+        return cls(rss_kib(monitor.pid), locked, descriptors, watches, counts.read().living_blocks)
+
+    def but_for_blocks(self) -> Self:
+        """What must stay the same to the last page."""
+        return replace(self, blocks=0)
 
 
 @pytest.fixture
@@ -87,7 +103,7 @@ def test_over_10000_looks_and_500_restarts(
     eventually(lambda: counts.read().looks - looks >= 10_000, DEADLINE_S, "10,000 looks")
     after = Holding.of(monitor, counts)
     record(f"{counts.read().looks - looks} looks, {restarts} restarts: {before} -> {after}")
-    assert (after.rss_kib, after.descriptors) == (before.rss_kib, before.descriptors)
+    assert after.but_for_blocks() == before.but_for_blocks()
     assert after.blocks - before.blocks < FREE_LISTS
 
 
@@ -124,5 +140,44 @@ def test_over_2000_signals_in_50_hours_where_systemd_is_gone_each_time_the_back_
     record(f"2,000 signals, {refused} times KillUnit failed in {hours:.0f} hours: {before} -> {after}")
     # Once an hour, and a little more often at first. What the fake takes to answer is 100,000 times as long.
     assert 20 < refused <= hours + 12
-    assert (after.rss_kib, after.descriptors) == (before.rss_kib, before.descriptors)
+    assert after.but_for_blocks() == before.but_for_blocks()
     assert after.blocks - before.blocks < FREE_LISTS + GARBAGE + refused * REFUSAL_BLOCKS
+
+
+def test_over_60_reloads_of_10_units_with_other_settings_each_time(
+    counts: CountFile, systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    units = [FakeUnit(systemd.top, f"configured@{number}.service") for number in range(RELOADED)]
+    FakeUnit(systemd.top, "wrong.service")
+    (systemd.runtime / "systemd").mkdir(parents=True)
+    configure(systemd, units, 500)
+    monitor = unit_monitor(
+        start_monitor,
+        systemd,
+        *("-i", "10ms", "--configured"),
+        changes=f"collects-when-told,clock-times=10,runtime-in={systemd.runtime}",
+        environment=counts.environment,
+    )
+    wait_for_count(monitor, "configured@.*: ok: ", RELOADED)
+    holding: list[Holding] = []
+    for threshold_mib in range(501, 501 + SCHEDULES_KEPT + RELOADS):
+        configure(systemd, units, threshold_mib)
+        systemd.reload()
+        wait_for_count(monitor, f"settings changed: Threshold={threshold_mib}MiB", RELOADED)
+        wait_for_count(monitor, f"'{threshold_mib} apples' is not a size", 1)
+        if threshold_mib - 500 in (SCHEDULES_KEPT, SCHEDULES_KEPT + RELOADS):
+            os.kill(monitor.pid, signal.SIGUSR2)
+            wait_for_count(monitor, f"^{COLLECTED}$", len(holding) + 1)
+            holding.append(Holding.of(monitor, counts))
+    before, after = holding
+    record(f"{RELOADS} reloads of {RELOADED} units: {before} -> {after}")
+    assert after.but_for_blocks() == before.but_for_blocks()
+    assert after.blocks - before.blocks < RELOADS
+
+
+def configure(systemd: FakeSystemd, units: list[FakeUnit], threshold_mib: int) -> None:
+    """Write the files of all units, and a wrong one."""
+    for unit in units:
+        metric = "current" if threshold_mib % 2 else "anon"
+        systemd.configure(unit.name, f"Threshold={threshold_mib}M", f"Metric={metric}")
+    systemd.configure("wrong.service", f"Threshold={threshold_mib} apples", f"Treshold={threshold_mib}M")

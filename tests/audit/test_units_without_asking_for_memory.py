@@ -312,13 +312,9 @@ def test_while_its_own_settings_are_read_again_100_times(
         changes=f"{FASTER},own-service=memory-monitor@reloaded.service",
         environment={"MEMORY_MONITOR_SETTINGS": str(file)},
     )
-    # The first time one page is faulted in, which the rehearsal doesn't reach.
-    os.kill(monitor.pid, signal.SIGHUP)
-    wait_for_count(monitor, "settings read again", 1)
-    file.write_text("MAX_MEMORY=499\n")
-    os.kill(monitor.pid, signal.SIGHUP)
-    wait_for_count(monitor, "settings changed: --max-memory=499MiB", 1)
     with nothing_asked(monitor, record):
+        os.kill(monitor.pid, signal.SIGHUP)
+        wait_for_count(monitor, "settings read again", 1)
         for reloads in range(1, 101):
             options = "--for 1d --metric current" if reloads % 2 else "--min-age 1h"
             file.write_text(f"MAX_MEMORY={500 + reloads}\nOPTIONS={options}\n")

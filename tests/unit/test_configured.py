@@ -341,3 +341,44 @@ def test_where_a_reload_cant_be_seen_that_is_said_and_the_files_are_read_every_m
     assert tree.asked == []
     tree.advance(20)
     assert tree.asked == [TERM]
+
+
+def test_where_no_unit_is_configured_it_says_so_once_and_what_to_do(start: Start) -> None:
+    tree = start("--configured")
+    tree.make("app.service", 50)
+    tree.advance(60)
+    said = (
+        "memory-monitor: waiting: no running unit is configured; for each one to monitor:"
+        " systemctl edit UNIT, add [X-MemoryMonitor] and Threshold=, such as 90%"
+    )
+    assert tree.log.lines == [said]
+    tree.reload_systemd()
+    tree.advance(60)
+    assert tree.log.lines == [said]
+    file = configure(tree, "app.service", "Threshold=300M")
+    tree.reload_systemd()
+    tree.advance(5)
+    file.write_text("")
+    tree.reload_systemd()
+    tree.advance(5)
+    assert tree.log.lines[-2:] == ["app.service: no longer monitored: its unit file no longer says so", said]
+
+
+def test_a_user_is_told_the_command_for_own_units(start: Start) -> None:
+    tree = start("--configured --user")
+    tree.make("app.service", 50)
+    tree.advance(5)
+    assert "systemctl --user edit UNIT" in tree.log.lines[-1]
+
+
+def test_where_all_sections_are_wrong_it_names_their_units(start: Start) -> None:
+    tree = start("--configured")
+    tree.make("app.service", 50)
+    tree.advance(5)
+    configure(tree, "app.service", "Threshold=5 apples")
+    tree.reload_systemd()
+    tree.advance(5)
+    assert tree.log.lines[-1] == (
+        "memory-monitor: waiting: no running unit can be monitored as configured:"
+        " see the errors of app.service in the log"
+    )

@@ -116,6 +116,12 @@ def test_names_and_problems_can_not_steer_a_terminal() -> None:
     assert not any("\x1b" in line for line in lines)
 
 
+def test_of_thousands_that_a_killed_monitor_had_three_are_named() -> None:
+    lost = [record(f"lost@{number}.service") for number in range(5000)]
+    (problem,) = problems_of(States([state(*lost, is_running=False)], []), [])
+    assert problem.endswith("it monitored lost@0.service, lost@1.service, lost@2.service and 4997 more")
+
+
 def test_what_is_not_right_is_said() -> None:
     twice = record("twice.service")
     killed = replace(MONITOR, name="killed")

@@ -296,3 +296,17 @@ def test_a_watchdog_ping_makes_no_object(manager: socket.socket, notifier: Notif
         tracemalloc.stop()
     assert read(manager) == b"WATCHDOG=1"
     assert peak == current
+
+
+def test_a_start_that_takes_long_says_so_every_few_seconds(
+    manager: socket.socket, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    notifier.starting()
+    assert read(manager) == b"EXTEND_TIMEOUT_USEC=60000000"
+    notifier.starting()
+    assert is_empty(manager)
+    now_s += 6.0
+    notifier.starting()
+    assert read(manager) == b"EXTEND_TIMEOUT_USEC=60000000"

@@ -65,6 +65,14 @@ def test_far_from_the_threshold_it_says_the_most_that_the_unit_can_use(told: Sta
     ]
 
 
+def test_where_no_unit_is_configured_it_says_what_to_do(told: Start) -> None:
+    status, _ = begun(told, "--configured", 30)
+    assert status.since_last() == [
+        "memory-monitor: waiting: no running unit is configured; for each one to monitor:"
+        " systemctl edit UNIT, add [X-MemoryMonitor] and Threshold=, such as 90%"
+    ]
+
+
 def test_near_the_threshold_it_says_the_reading_when_that_has_moved_once_in_an_interval(told: Start) -> None:
     status, app = begun(told, "-m 500 app.service", 412)
     expected = "ok: 412 MiB of 500 MiB unreclaimable (82%), polled every 352 ms; no signals"

@@ -18,7 +18,9 @@ Start = Callable[..., Tree]
 
 
 def warnings(tree: Tree) -> list[str]:
-    warn_of_what_stays_down(tree.units.asked_by_signal(), tree.manager, tree.context.report)
+    context = tree.context
+    signals = tree.units.asked_by_signal()
+    warn_of_what_stays_down(signals, tree.manager, context.report, context.still_starting)
     return tree.log.having("warning: ")
 
 

@@ -446,7 +446,10 @@ class Tree:
         report = self.context.report
         watch = ReloadWatch(Libc(), str(self.runtime_directory))
         others = OtherMonitors(report)
-        self.unit_files = Configured(self.manager, self.settings.target, report.warn, watch, others)
+        asked, user, still_starting = self.settings.target, self.settings.user, self.context.still_starting
+        self.unit_files = Configured(
+            self.manager, asked, report.warn, watch, others, still_starting, user=user
+        )
         return self.unit_files
 
     def reload_systemd(self) -> None:
