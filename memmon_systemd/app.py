@@ -87,8 +87,6 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
         machine.hasten()
         return _once(monitor)
     monitor.refresh_all()
-    if not settings.configured:  # That makes room by itself, after a reload as well.
-        _make_room_for_records(context)
     sources.warn_of_what_stays_down()
     sources.warn_of_hooks()
     sources.warn_of_missing_rights(environ)
@@ -159,13 +157,6 @@ def _open_state(state: OwnState, settings: Settings, sources: Sources, context: 
     # Behind the units, whose inotify events it shares.
     shared = sources.slice_watch
     return [PauseWatch(state.pause_path, Libc(), context, settings.target.interval_s, shared)]
-
-
-def _make_room_for_records(context: Context) -> None:
-    """Of all targets that there are: a NAME may mean thousands. Before the memory is locked."""
-    problem = context.keeper.expect(context.targets.count())
-    if problem is not None:
-        context.report.warn.state_too_small(problem)
 
 
 def _room(settings: Settings, report: Report) -> Room:

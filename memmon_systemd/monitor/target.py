@@ -246,13 +246,6 @@ class TargetList:
         target.next = self.first
         self.first = target
 
-    def count(self) -> int:
-        """How many there are."""
-        count, target = 0, self.first
-        while target is not None:
-            count, target = count + 1, target.next
-        return count
-
     def sweep(self) -> None:
         """Forget every target that has ended."""
         self.has_changed = False

@@ -207,13 +207,3 @@ def test_the_file_grows_at_a_reload_and_at_no_other_time(systemd: FakeSystemd, s
     systemd.reload()
     eventually(lambda: shown() == (340, 0), DEADLINE_S, "all have one", monitor.log.__str__)
     assert path.stat().st_ino != inode
-
-
-def test_of_a_glob_all_units_that_run_at_the_start_have_a_record(
-    systemd: FakeSystemd, start_monitor: Start
-) -> None:
-    for number in range(400):
-        FakeUnit(systemd.top, f"crowd@{number}.service")
-    monitor = unit_monitor(start_monitor, systemd, "-i", INTERVAL, "crowd@*.service")
-    state = read_state(str(state_path(monitor)))
-    assert (len(state.targets), state.monitor.unrecorded) == (400, 0)

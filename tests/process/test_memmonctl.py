@@ -91,9 +91,9 @@ def test_a_paused_process_is_held_until_it_is_resumed(monitored: tuple[MonitorPr
     assert "SIGTERM" not in leaker.lines
     assert memmonctl(monitor.runtime, "resume", "--all").returncode == 0
     leaker.wait_for_signals("SIGTERM", 1, SOON_S)
-    assert monitor.lines.index(monitor.wait_for_line("resumed: asked at the next poll", SOON_S)) < (
-        monitor.lines.index(monitor.wait_for_line("sent SIGTERM", SOON_S))
-    )
+    resumed = monitor.wait_for_line("resumed: asked at the next poll", SOON_S)
+    asked = monitor.wait_for_line("sent SIGTERM", SOON_S)
+    assert monitor.lines.index(resumed) < monitor.lines.index(asked)
     again = memmonctl(monitor.runtime, "resume", "--all")
     assert (again.returncode, again.stderr) == (4, "memmonctl: '*' is not paused\n")
 
