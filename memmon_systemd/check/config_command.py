@@ -8,6 +8,7 @@ from typing import Final
 from memmon_systemd import arguments
 from memmon_systemd.conf_file import ConfFile, Problem, expand, read_conf, wrong_setting
 from memmon_systemd.errors import EXIT_OK, EXIT_USAGE, UsageError
+from memmon_systemd.linux.cgroup import ALL_SUFFIXES
 from memmon_systemd.names import check_options, meaning_of
 from memmon_systemd.output.standard import write_error, write_text
 from memmon_systemd.settings import UNSET, Settings
@@ -16,10 +17,6 @@ from memmon_systemd.units.unit_settings import OPT_OUT, unit_settings
 
 COMMAND: Final = "--until-stopped -m ${MAX_MEMORY} -i ${INTERVAL} -s ${SIGNAL} $OPTIONS -- myapp.service"
 """The options that the shipped unit gives the command."""
-UNIT_TYPES: Final = frozenset(
-    ("service", "scope", "slice", "socket", "mount", "swap", "automount", "device", "path", "target", "timer")
-)
-"""systemd.unit(5)."""
 DEFAULTS: Final = {"MAX_MEMORY": "90%", "INTERVAL": "2", "SIGNAL": "auto", "OPTIONS": ""}
 
 
@@ -64,8 +61,8 @@ def _unit_of(path: str) -> str:
     directory, _, name = path.rpartition("/")
     if name.endswith(".conf"):
         name = directory.rpartition("/")[2].removesuffix(".d")
-    kind = name.rpartition(".")[2]
-    return f"unit.{kind}" if kind in UNIT_TYPES else "unit.service"
+    suffix = f".{name.rpartition('.')[2]}"
+    return f"unit{suffix if suffix in ALL_SUFFIXES else '.service'}"
 
 
 def check_settings(settings: Settings) -> None:

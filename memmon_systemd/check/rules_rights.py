@@ -6,7 +6,7 @@ from typing import Final
 
 from memmon_systemd.check.facts import Case
 from memmon_systemd.check.findings import Finding, Id, Level, Remedy
-from memmon_systemd.formatting import signal_name
+from memmon_systemd.formatting import few, signal_name
 from memmon_systemd.processes.table import NOT_PERMITTED_HINT
 from memmon_systemd.systemd.manager import POLKIT_HINT
 
@@ -52,8 +52,7 @@ def monitors_unknown(case: Case) -> Finding | None:
     unread = case.subject.monitors.unread
     if not unread:
         return None
-    more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-    text = f"{unread[0]}{more}: its command line can't be read, so it may be another memory-monitor"
+    text = f"{few(unread, 1)}: its command line can't be read, so it may be another memory-monitor"
     return Finding(Id.MONITORS_UNKNOWN, Level.NOTE, text)
 
 

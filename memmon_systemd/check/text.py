@@ -11,7 +11,7 @@ from typing import Final
 
 from memmon_systemd.check.facts import SWAP, Case
 from memmon_systemd.check.findings import Checked, Finding, Kind, Level, Missing, Remedy, Resolved
-from memmon_systemd.formatting import format_bytes, format_seconds, one_line, signal_name
+from memmon_systemd.formatting import few, format_bytes, format_seconds, one_line, signal_name
 from memmon_systemd.settings import Action, KillWhom
 
 _COLUMNS: Final = 80
@@ -202,8 +202,7 @@ def _findings(checked: Sequence[Checked]) -> Iterator[str]:
         yield ""
     order = tuple(Level)
     for finding, names in sorted(groups.items(), key=lambda item: order.index(item[0].level)):
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        whose = f"{names[0]}{more}: " if len(checked) > 1 else ""
+        whose = f"{few(names, 1)}: " if len(checked) > 1 else ""
         text = f"{whose}{finding.consequence} [{finding.id}]"
         yield from _wrapped(text, f"  {finding.level.value:<{_LEVEL}}")
         yield from _remedy(finding.remedy)

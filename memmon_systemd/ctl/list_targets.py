@@ -14,6 +14,7 @@ from memmon_systemd.ctl.unmonitored import Unmonitored, unmonitored
 from memmon_systemd.ctl.view import Row, problems_of, rows_of
 from memmon_systemd.ctl.words import NOTHING, Column, Terminal
 from memmon_systemd.errors import EXIT_NO_MONITOR, EXIT_OK
+from memmon_systemd.formatting import few
 from memmon_systemd.output.standard import write_text
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.systemd.manager import Manager
@@ -62,7 +63,7 @@ def _others(call: Call, states: States) -> tuple[list[Unmonitored], list[str]]:
     for one in others:
         if one.problem is not None:
             alike.setdefault(one.problem, []).append(one.name)
-    problems += [f"{words.few(names)}: {problem}" for problem, names in alike.items()]
+    problems += [f"{few(names)}: {problem}" for problem, names in alike.items()]
     return others, problems
 
 

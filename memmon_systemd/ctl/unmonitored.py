@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memmon_systemd.ctl.unit_files import InFiles, settings_in_files
-from memmon_systemd.linux.cgroup import OTHER_SUFFIXES, UNIT_SUFFIXES
+from memmon_systemd.linux.cgroup import ALL_SUFFIXES, OTHER_SUFFIXES
 from memmon_systemd.linux.text_file import text_of
 from memmon_systemd.settings import UNSET
 from memmon_systemd.systemd.errors import BusError
@@ -21,7 +21,6 @@ MONITOR: Final = MACHINE_WIDE.removesuffix(".service")
 """The machine-wide monitor, as its state file is named."""
 _HEADER: Final = f"[{SECTION}]".encode()
 _DROP_INS, _WANTS = ".d", ".wants"
-_SUFFIXES: Final = UNIT_SUFFIXES + OTHER_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def _candidates(manager: Manager) -> tuple[set[str], set[str]]:
     for directory in manager.unit_path():
         for entry in _entries(directory):
             name = entry.name
-            if name.endswith(_SUFFIXES) and _has_section(entry.path):
+            if name.endswith(ALL_SUFFIXES) and _has_section(entry.path):
                 sections.add(name)
             elif name.endswith(_DROP_INS) and any(
                 one.name.endswith(".conf") and _has_section(one.path) for one in _entries(entry.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from memmon_systemd.ctl.state import MonitorState, States
-from memmon_systemd.ctl.words import few
+from memmon_systemd.formatting import few
 from memmon_systemd.linux import cgroup, proc
 from memmon_systemd.monitor.schedule import schedule_for
 from memmon_systemd.output.record import Record

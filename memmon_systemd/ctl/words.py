@@ -14,8 +14,6 @@ from memmon_systemd.output.record import Record
 _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86400.0
 _COLOURS: Final = {"over": "33", "held": "33", "signalled": "1;33", "problem": "31"}
 NOTHING: Final = "-"
-_MOST_NAMES: Final = 3
-"""In one line, where it could be thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,6 @@ class Terminal:
         """The text in the colour of this kind of news; it says the same without."""
         code = _COLOURS.get(kind)
         return f"\x1b[{code}m{text}\x1b[0m" if code and self.has_colours else text
-
-
-def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _terminal_columns(descriptor: int) -> int:

@@ -22,6 +22,7 @@ UNIT_SUFFIXES = (".service", ".scope", ".slice", ".socket", ".mount", ".swap")
 """The types of units that have a cgroup (systemd.resource-control(5))."""
 OTHER_SUFFIXES = (".automount", ".device", ".path", ".target", ".timer")
 """The types of units that have none: no process is theirs."""
+ALL_SUFFIXES = UNIT_SUFFIXES + OTHER_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,7 @@ def _text(field: bytes) -> str:
 
 def _word(field: bytes) -> str:
     """A word that is shown as it is: another user's file could hold what steers a terminal."""
-    text = _text(field)
-    return text if text.isprintable() else one_line(text)
+    return one_line(_text(field))
 
 
 def _put_s(time_s: float | None) -> float:

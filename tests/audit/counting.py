@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
@@ -138,6 +139,16 @@ class Faults:
 
     def __sub__(self, earlier: Self) -> "Faults":
         return Faults(self.minor - earlier.minor, self.major - earlier.major)
+
+
+def held_by(pid: int | str) -> tuple[int, int]:
+    """How many descriptors a process has, and how many inotify watches (proc(5))."""
+    infos = []
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        # One was there for this listing only.
+        with suppress(FileNotFoundError):
+            infos.append(info.read_text())
+    return len(infos), sum(text.count("inotify wd:") for text in infos)
 
 
 def faults(pid: int) -> Faults:

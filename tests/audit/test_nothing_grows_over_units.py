@@ -16,7 +16,7 @@ from typing import Self
 import pytest
 
 from tests.audit.altered import COLLECTED
-from tests.audit.counting import CountFile
+from tests.audit.counting import CountFile, held_by
 from tests.audit.fake_systemd import Answer, FakeSystemd
 from tests.audit.pressure import rss_kib
 from tests.audit.units import (
@@ -57,11 +57,9 @@ class Holding:
 
     @classmethod
     def of(cls, monitor: MonitorProcess, counts: CountFile) -> Self:
-        process = Path(f"/proc/{monitor.pid}")
-        descriptors = len(list((process / "fd").iterdir()))
-        watches = sum(file.read_text().count("inotify wd:") for file in (process / "fdinfo").iterdir())
-        locked = next(line for line in (process / "status").read_text().splitlines() if "VmLck" in line)
-        return cls(rss_kib(monitor.pid), locked, descriptors, watches, counts.read().living_blocks)
+        status = Path(f"/proc/{monitor.pid}/status").read_text()
+        locked = next(line for line in status.splitlines() if "VmLck" in line)
+        return cls(rss_kib(monitor.pid), locked, *held_by(monitor.pid), counts.read().living_blocks)
 
     def but_for_blocks(self) -> Self:
         """What must stay the same to the last page."""

@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import kit
 from services import LEAKY
 
+from tests.audit.counting import held_by
 from tests.bench.gauging import footprint
 from tests.bench.table import Row, held_against, say_rows
 
@@ -67,9 +67,7 @@ class Sample:
 
     @classmethod
     def of(cls, pid: int) -> "Sample":
-        infos = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
-        watches = sum(text.count("inotify wd:") for text in infos)
-        return cls(footprint(pid).rss, len(infos), watches, sum(kit.faults_of(pid)))
+        return cls(footprint(pid).rss, *held_by(pid), sum(kit.faults_of(pid)))
 
 
 class Soak:

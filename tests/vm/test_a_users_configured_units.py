@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from kit import DEADLINE_S, Leaky, eventually, journal, run
+from shipped import TIMES_SLOWER
 
 SYSTEMCTL = ("runuser", "-u", "tester", "--", "env", "XDG_RUNTIME_DIR=/run/user/1000", "systemctl", "--user")
 OWN_UNITS = Path("/home/tester/.config/systemd/user")
 MONITOR = "memory-monitor.service"
 UNIT = "users-own.service"
 TWO_INTERVALS_S = 4
-TIMES_SLOWER = 4
 
 
 def write(name: str, text: str) -> None:

@@ -3,12 +3,11 @@
 import subprocess
 
 from kit import property_of, run, write_unit
-from shipped import MachineWide, Monitored, Shipped, exposure_of
+from shipped import TIMES_SLOWER, MachineWide, Monitored, Shipped, exposure_of
 
 ALWAYS = "Restart=always\nRestartSec=100ms\n"
 SECTION = "[X-MemoryMonitor]\nThreshold={}\n"
 TWO_INTERVALS_S = 4
-TIMES_SLOWER = 4
 
 
 def reload_systemd() -> None:

@@ -5,7 +5,7 @@ processes; the monitor itself goes through fewer of them, by systemd.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,19 +14,10 @@ from kit import CGROUPS, MIB, Monitor, Service, eventually, run
 
 from memmon_systemd.linux.libc import Libc
 from memmon_systemd.units.slice_watch import SliceWatch
+from tests.audit.counting import held_by
 
 SLICE: Final = CGROUPS / "watched.slice"
 MOST_WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
-
-
-def held_by(pid: int | str) -> tuple[int, int]:
-    """How many descriptors a process has, and how many inotify watches (proc(5))."""
-    infos = []
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        # One was there for this listing only.
-        with suppress(FileNotFoundError):
-            infos.append(info.read_text())
-    return len(infos), sum(text.count("inotify wd:") for text in infos)
 
 
 @pytest.fixture

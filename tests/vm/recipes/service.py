@@ -10,6 +10,15 @@ from recipes.page import Page, assert_is_like, shown
 
 DEADLINE_S: Final = 120.0
 """For what takes 10 s on real hardware: a start of Java, say."""
+SECTION: Final = """\
+MemoryMax=60M
+Restart=always
+RestartSec=100ms
+[X-MemoryMonitor]
+Threshold=30M
+Interval=1s
+"""
+"""Of a service that leaks, in its unit file, and of its monitor."""
 ASKED: Final = "43b9da7a063b459bb9ea683a83c3f93b"
 """MESSAGE_ID of the line that says what was done (Event.ACTED)."""
 

@@ -10,19 +10,10 @@ from typing import Final
 
 from kit import eventually, journal, run
 from recipes.page import Page, install
-from recipes.service import DEADLINE_S
+from recipes.service import DEADLINE_S, SECTION
 from shipped import MachineWide, Monitored
 
 PAGE: Final = Page("recipes/hooks.md")
-SECTION: Final = """\
-MemoryMax=60M
-Restart=always
-RestartSec=100ms
-[X-MemoryMonitor]
-Threshold=30M
-Interval=1s
-OnRequest=mail@%N.service
-"""
 
 
 class Mailbox(socketserver.StreamRequestHandler):
@@ -64,7 +55,7 @@ def said_of_it() -> str:
 
 def test_a_request_is_mailed_with_what_memmonctl_knows_of_it() -> None:
     install(*(file for file in PAGE.files if "mail" in file.path))
-    service = Monitored("leaky", service=SECTION)
+    service = Monitored("leaky", service=f"{SECTION}OnRequest=mail@%N.service\n")
     run("systemctl", "daemon-reload")
     with mail_server() as mails, MachineWide() as monitor:
         run("systemctl", "start", service.unit)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from kit import UNITS, eventually, journal, properties_of, property_of, run, write_unit
 from recipes.page import Page, install
-from recipes.service import DEADLINE_S
+from recipes.service import DEADLINE_S, SECTION
 from shipped import MachineWide, Monitored, exposure_of
 
 PAGE: Final = Page("prometheus.md")
@@ -22,14 +22,6 @@ SOCKET: Final = "memory-monitor-exporter.socket"
 SERVICE: Final = "memory-monitor-exporter.service"
 METRICS: Final = "http://127.0.0.1:10893/metrics"
 TEXTFILE: Final = Path("/var/lib/prometheus/node-exporter/memory-monitor.prom")
-SECTION: Final = """\
-MemoryMax=60M
-Restart=always
-RestartSec=100ms
-[X-MemoryMonitor]
-Threshold=30M
-Interval=1s
-"""
 RULES: Final = Path("/usr/share/memory-monitor-exporter/memory-monitor.rules.yml")
 
 
