@@ -128,6 +128,7 @@ def test_pauses_ask_for_nothing(
             wait_for_count(monitor, "paused.service: paused until it is resumed", passes)
             unit.use(HIGH_BYTES)
             wait_for_count(monitor, "held: .*: paused; asked once", passes)
+            wait_for_state(monitor, "held")  # It is noted after it is said: "ok" could be the one before.
             unit.use(LOW_BYTES)
             wait_for_state(monitor, "ok")
             pause_file.write(str(path), {}, "t")
