@@ -4,6 +4,5 @@ __version__ = "0.1.0"
 
 from memmon_systemd.imports import import_without
 
-import_without("inspect", "dataclasses")
-import_without("ipaddress", "urllib.parse")
-import_without("selectors", "socket")
+import_without({"inspect": {}}, "dataclasses")
+import_without({"selectors": {}}, "socket")

@@ -206,7 +206,10 @@ def _lock(
         pipe.rehearse()
         context.poller.wait(0.0, time.monotonic)
 
-    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.has_crowds)
+    small_bytes = lock.UNITS_BYTES if settings.configured else lock.FEW_BYTES
+    if sources.are_found_by_process:
+        small_bytes = lock.PROCESSES_BYTES
+    reserve, problems = lock.reserve_and_lock(Libc(), rehearse, small_bytes)
     for problem in problems:
         context.report.warn.not_locked(problem)
     return reserve

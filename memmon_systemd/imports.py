@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
 
@@ -17,7 +17,11 @@ _OF_INSPECT = ("inspect", "ast", "dis", "opcode", "_opcode_metadata", "tokenize"
 
 
 class _Later(ModuleType):
-    """A module that is imported when something of it is asked for."""
+    """A module that is imported when something else of it is asked for than it is given."""
+
+    def __init__(self, name: str, given: Mapping[str, object]) -> None:
+        super().__init__(name)
+        vars(self).update(given)
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -25,15 +29,20 @@ class _Later(ModuleType):
         return getattr(import_module(self.__name__), name)
 
 
-def import_without(absent: str, module: str) -> None:
-    """Import a module whose import of another one waits until something of that is asked for."""
-    if module in sys.modules or absent in sys.modules:
-        return
-    sys.modules[absent] = _Later(absent)
+def import_without(absent: Mapping[str, Mapping[str, object]], module: str) -> ModuleType:
+    """Import a module whose imports of others wait until something of them is asked for.
+
+    Names that it takes from them as it is imported, `from absent import name`, it is given: stand-ins.
+    """
+    later = {name: _Later(name, given) for name, given in absent.items() if name not in sys.modules}
+    if module not in sys.modules:
+        sys.modules.update(later)
     try:
-        import_module(module)
+        return import_module(module)
     finally:
-        del sys.modules[absent]
+        for name, stand_in in later.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
 
 
 def forget_inspect() -> None:
@@ -41,7 +50,7 @@ def forget_inspect() -> None:
     dataclasses = sys.modules["dataclasses"]
     if isinstance(vars(dataclasses).get("inspect"), _Later):
         return
-    vars(dataclasses)["inspect"] = _Later("inspect")
+    vars(dataclasses)["inspect"] = _Later("inspect", {})
     forget(_OF_INSPECT)
 
 

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd import __version__
 from memmon_systemd.linux import proc
+from memmon_systemd.linux.kernel_files import lines_of
 from memmon_systemd.linux.libc import Libc
 from memmon_systemd.linux.limits import own_headroom_bytes
 from memmon_systemd.output import pause_file, state_file, state_format
@@ -125,8 +125,8 @@ class OwnState:
 def boot_id() -> bytes:
     """The boot of this machine; zeros where that isn't shown (ProcSubset=pid)."""
     try:
-        return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
-    except (OSError, ValueError):
+        return bytes.fromhex(lines_of("/proc/sys/kernel/random/boot_id")[0].replace("-", ""))
+    except (OSError, ValueError, IndexError):
         return _UNKNOWN_BOOT
 
 
@@ -168,7 +168,7 @@ def _is_in_memory(directory: str) -> bool:
     """Whether its files are on no disk: by mountinfo (proc(5)), where the device is `major:minor`."""
     device = os.stat(directory).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]:
+    for line in lines_of("/proc/self/mountinfo"):
         mount, _, rest = line.partition(" - ")
         if mount.split(" ")[2] == number:
             return rest.partition(" ")[0] in _IN_MEMORY

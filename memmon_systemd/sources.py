@@ -43,8 +43,8 @@ class Sources:
         self._place: int | None = None
         """What holds the place of the only monitor of configured units."""
         self._own_settings: OwnSettings | None = None
-        self.has_crowds = settings.configured
-        """Whether targets are found by what they are: many can come at once."""
+        self.are_found_by_process = False
+        """Whether processes of a name decide what is a target: many can come at once."""
         self.slice_watch: SliceWatch | None = None
         """What reads inotify events already, where units are monitored."""
         self.most_targets = _MOST_TARGETS
@@ -56,8 +56,8 @@ class Sources:
         if settings.configured:
             return [self.units]
         meanings = list(Names(settings, machine.manager_if_any, self._context.report).meanings())
-        self.has_crowds = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
-        if not self.has_crowds and not any(meaning.is_glob for meaning in meanings):
+        self.are_found_by_process = any(meaning.kind is not NameKind.UNIT for meaning in meanings)
+        if not self.are_found_by_process and not any(meaning.is_glob for meaning in meanings):
             self.most_targets = len(meanings)
         for meaning in meanings:
             if meaning.kind is NameKind.UNIT:

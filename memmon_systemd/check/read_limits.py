@@ -67,8 +67,8 @@ def tightest_bound(hierarchy: Hierarchy, top_group: str, group: str, file: str) 
     limit = limits.tightest_limit(hierarchy.directory(group), hierarchy.root, file)
     if limit is None:
         return None
-    whose = limit.directory.relative_to(hierarchy.root)
-    return Bound(limit.size_bytes, _unit_at(f"/{'/'.join(whose.parts)}", top_group))
+    whose = limit.directory.removeprefix(hierarchy.root) or "/"
+    return Bound(limit.size_bytes, _unit_at(whose, top_group))
 
 
 def _unit_at(group: str, top_group: str) -> str:

@@ -81,11 +81,11 @@ class UnitReader:
         if not pids:
             return subject
         rights = self._rights(unit, properties.service, pids)
-        shape = shape_of_unit(properties, directory, pids, sent)
+        shape = shape_of_unit(properties, Path(directory), pids, sent)
         payload = payload_elsewhere(properties.control_group, pids, main_pid)
         age_s = None if properties.started_s is None else time.monotonic() - properties.started_s
         subject = replace(subject, pids=pids, rights=rights, age_s=age_s, shape=shape, payload=payload)
-        return _with_readings(subject, directory)
+        return _with_readings(subject, Path(directory))
 
     def _rights(self, unit: Unit, service: ServiceProperties | None, pids: tuple[int, ...]) -> Rights:
         asked = self._settings.target

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.read_limits import Bounds, bounds_of_group, bounds_of_unit
@@ -16,6 +15,7 @@ from memmon_systemd.ctl.chart import Point
 from memmon_systemd.ctl.state import States
 from memmon_systemd.ctl.view import usage_of
 from memmon_systemd.linux import cgroup, limits, proc
+from memmon_systemd.linux.kernel_files import read_bytes
 from memmon_systemd.machine import Systemd
 from memmon_systemd.monitor.events import Event
 from memmon_systemd.output.record import Record
@@ -100,20 +100,20 @@ def _record(states: States, name: str, *, is_users: bool) -> Record | None:
     return None
 
 
-def _usage(directory: Path, record: Record | None) -> int:
+def _usage(directory: str, record: Record | None) -> int:
     metric = Metric.UNRECLAIMABLE if record is None or record.metric is None else Metric(record.metric)
     swap = record is not None and record.swap
-    return usage_of(Record("", cgroup=str(directory), interval_s=2.0, swap=swap), metric)
+    return usage_of(Record("", cgroup=directory, interval_s=2.0, swap=swap), metric)
 
 
-def _peak(directory: Path) -> int | None:
+def _peak(directory: str) -> int | None:
     try:
-        return int(cgroup.read_bytes(directory / "memory.peak"))
+        return int(read_bytes(f"{directory}/memory.peak"))
     except (OSError, ValueError):
         return None  # Linux has it from 5.19 on.
 
 
-def _resident_peak(directory: Path) -> int | None:
+def _resident_peak(directory: str) -> int | None:
     """The sum of VmHWM (proc(5)) of its processes; None where one of them can't be read."""
     total = 0
     try:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from memmon_systemd import __version__
@@ -147,7 +146,7 @@ def _limits(units: Sequence[_Unit]) -> Iterator[Sample]:
 
     @cache
     def above_bytes(slice_: str) -> float:
-        limit = limits.tightest_limit(Path(slice_), hierarchy.root)
+        limit = limits.tightest_limit(slice_, hierarchy.root)
         return math.inf if limit is None else limit.size_bytes
 
     for unit in units:

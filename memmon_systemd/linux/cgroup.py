@@ -10,7 +10,8 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+
+from memmon_systemd.linux.kernel_files import lines_of, read_bytes
 
 _PID_DIGITS = 7
 """PID_MAX_LIMIT of the kernel is 4,194,304."""
@@ -29,14 +30,14 @@ ALL_SUFFIXES = UNIT_SUFFIXES + OTHER_SUFFIXES
 class Hierarchy:
     """The mounted tree that systemd keeps its units in."""
 
-    root: Path
+    root: str
     """The mount point, for example /sys/fs/cgroup."""
     memory: bool
     """Whether it is cgroup v2 with the memory controller."""
 
-    def directory(self, control_group: str) -> Path:
+    def directory(self, control_group: str) -> str:
         """The directory of a control group as systemd and /proc/PID/cgroup name it ("/a/b")."""
-        return self.root / control_group.strip("/")
+        return f"{self.root}/{control_group.strip('/')}".rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,8 @@ class Found:
     """A unit's cgroup as a scan saw it; a unit that restarts has the same path and a new inode."""
 
     path: str
-    """Its directory. A Path would be 300 bytes more, which are kept for each unit."""
+    """Its directory."""
     inode: int
-
-    @property
-    def directory(self) -> Path:
-        """The directory."""
-        return Path(self.path)
 
     def is_there(self) -> bool:
         """Whether it is still this cgroup that is at its path; OSError where that can't be said."""
@@ -68,19 +64,18 @@ def find_hierarchy(mountinfo: str = "/proc/self/mountinfo") -> Hierarchy | None:
     On a hybrid machine (v1 controllers) the tree of units is there too, without memory.current. One that
     something else is mounted over can't be seen, so it isn't there.
     """
-    unified: Path | None = None
-    named: Path | None = None
-    for line in _lines(Path(mountinfo)):
+    unified: str | None = None
+    named: str | None = None
+    for line in _lines(mountinfo):
         mount, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)  # The source between them may be empty.
         if kind == "cgroup2":
             unified = unified or _mount_point(mount)
         elif kind == "cgroup" and "name=systemd" in options.split(","):
             named = named or _mount_point(mount)
-    if unified is not None:
-        controllers = _read(unified / "cgroup.controllers") or ""
-        if "memory" in controllers.split():
-            return Hierarchy(unified, memory=True)
+    controllers = _lines(f"{unified}/cgroup.controllers") if unified else []
+    if unified is not None and any("memory" in line.split() for line in controllers):
+        return Hierarchy(unified, memory=True)
     root = named or unified
     return None if root is None else Hierarchy(root, memory=False)
 
@@ -91,7 +86,7 @@ def control_group_of(pid: int | str) -> str | None:
     On cgroup v2 and on the hybrid layout alike (cgroups(7): the line without controllers is v2's).
     """
     unified = None
-    for line in _lines(Path(f"/proc/{pid}/cgroup")):
+    for line in _lines(f"/proc/{pid}/cgroup"):
         _, controllers, group = line.split(":", 2)
         if controllers == "name=systemd":
             return group
@@ -118,7 +113,7 @@ def unit_of(directory_name: str) -> str | None:
 def is_frozen(path: str) -> bool:
     """Whether a cgroup is frozen, by cgroup.events (cgroup-v2.rst); not where that can't be read."""
     try:
-        return b"frozen 1\n" in read_bytes(Path(path, "cgroup.events"))
+        return b"frozen 1\n" in read_bytes(f"{path}/cgroup.events")
     except OSError:
         return False
 
@@ -143,13 +138,13 @@ def units_of(control_group: str, top_group: str) -> tuple[str, ...]:
 
 
 def units_below(
-    top: str | Path, before_listing: Callable[[str], object] | None = None
+    top: str, before_listing: Callable[[str], object] | None = None
 ) -> Iterator[tuple[str, Found]]:
     """Every unit that has a cgroup now, by name, slices included; OSError where one can't be listed.
 
     Units come and go in `top` and the slices below it: `before_listing` is told of each of these directories.
     """
-    waiting = [os.fspath(top)]
+    waiting = [top]
     while waiting:
         directory = waiting.pop()
         if before_listing is not None:
@@ -162,14 +157,14 @@ def units_below(
                     waiting.append(entry.path)
 
 
-def processes_below(directory: Path) -> Iterator[int]:
+def processes_below(directory: str) -> Iterator[int]:
     """The PIDs in a cgroup and in the cgroups below it, as this moment's cgroup.procs say.
 
     One may come twice (cgroup-v2.rst). None where the cgroup is gone. OSError where the list can't be read,
     or isn't one: a part of it says neither who the main process is nor how much all of them use.
     """
     # A user can nest a thousand cgroups: no recursion.
-    waiting = [os.fspath(directory)]
+    waiting = [directory]
     while waiting:
         group = waiting.pop()
         yield from _processes_in(group)
@@ -177,23 +172,23 @@ def processes_below(directory: Path) -> Iterator[int]:
 
 
 def _processes_in(group: str) -> Iterator[int]:
-    path = Path(group, "cgroup.procs")
+    path = f"{group}/cgroup.procs"
     try:
         text = read_bytes(path)
     except OSError as error:
         if error.errno not in _LISTED_ELSEWHERE:
-            raise OSError(error.errno, error.strerror, str(path)) from None  # read(2) names no file
+            raise OSError(error.errno, error.strerror, path) from None  # read(2) names no file
         text = b""
     *lines, rest = text.split(b"\n")
     if rest or not all(line.isdigit() and len(line) <= _PID_DIGITS for line in lines):
-        raise OSError(errno.EBADMSG, "this is no list of PIDs", str(path))
+        raise OSError(errno.EBADMSG, "this is no list of PIDs", path)
     return map(int, lines)
 
 
-def _mount_point(mount: str) -> Path | None:
+def _mount_point(mount: str) -> str | None:
     r"""The fifth field of a line of mountinfo, where a space is \040 (proc(5)); None: it can't be seen."""
     _, _, device, _, point, *_ = mount.split(" ")
-    path = Path(os.fsdecode(os.fsencode(point).decode("unicode_escape").encode("latin-1")))
+    path = os.fsdecode(os.fsencode(point).decode("unicode_escape").encode("latin-1"))
     major, _, minor = device.partition(":")
     try:
         is_on_top = os.stat(path).st_dev == os.makedev(int(major), int(minor))
@@ -202,21 +197,12 @@ def _mount_point(mount: str) -> Path | None:
     return path if is_on_top else None
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines as the kernel means them: splitlines() would also break at U+0085, which names may hold."""
-    return (_read(path) or "").split("\n")[:-1]
-
-
-def _read(path: Path) -> str | None:
+def _lines(path: str) -> list[str]:
+    """None where it can't be read."""
     try:
-        return read_bytes(path).decode(errors="surrogateescape")
+        return lines_of(path)
     except OSError:
-        return None
-
-
-def read_bytes(path: Path) -> bytes:
-    """A whole file; OSError."""
-    return path.read_bytes()
+        return []
 
 
 def _directories(directory: str) -> list[os.DirEntry[str]]:

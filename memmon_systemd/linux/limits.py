@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from memmon_systemd.linux import cgroup
+from memmon_systemd.linux.kernel_files import read_bytes
 
 
 def physical_bytes() -> int:
@@ -20,10 +20,10 @@ class Limit:
     """A limit of a cgroup, and whose it is."""
 
     size_bytes: int
-    directory: Path
+    directory: str
 
 
-def tightest_limit(directory: Path, root: Path, file: str = "memory.max") -> Limit | None:
+def tightest_limit(directory: str, root: str, file: str = "memory.max") -> Limit | None:
     """The lowest number in the files of this name from a cgroup up to the root; None where there is none.
 
     OSError where one can't be read: that is not "max". Of a cgroup that was removed meanwhile it says what
@@ -31,31 +31,32 @@ def tightest_limit(directory: Path, root: Path, file: str = "memory.max") -> Lim
     """
     lowest: Limit | None = None
     while True:
-        text = _limit_in(directory / file)
+        text = _limit_in(f"{directory}/{file}")
         if text.isdecimal() and (lowest is None or int(text) < lowest.size_bytes):
             lowest = Limit(int(text), directory)
-        if directory == root or directory == directory.parent:
+        above = os.path.dirname(directory)
+        if directory in (root, above):
             return lowest
-        directory = directory.parent
+        directory = above
 
 
-def _limit_in(path: Path) -> str:
+def _limit_in(path: str) -> str:
     try:
-        return cgroup.read_bytes(path).decode(errors="replace").strip()
+        return read_bytes(path).decode(errors="replace").strip()
     except OSError as error:
         # The root has no limit, nor has a cgroup without the memory controller.
         if error.errno in cgroup.GONE:
             return "max"
-        raise OSError(error.errno, error.strerror, str(path)) from None  # read(2) names no file
+        raise OSError(error.errno, error.strerror, path) from None  # read(2) names no file
 
 
-def tightest_limit_bytes(directory: Path, root: Path) -> int:
+def tightest_limit_bytes(directory: str, root: str) -> int:
     """The lowest memory.max from a cgroup up to the root, at most physical memory, in bytes."""
     limit = tightest_limit(directory, root)
     return physical_bytes() if limit is None else min(limit.size_bytes, physical_bytes())
 
 
-def own_cgroups() -> Sequence[Path]:
+def own_cgroups() -> Sequence[str]:
     """The directories of this process's cgroup and those above it, from the lowest up to the root.
 
     None where cgroups can't be seen, or don't count memory.
@@ -64,8 +65,8 @@ def own_cgroups() -> Sequence[Path]:
     if hierarchy is None or group is None or not hierarchy.memory:
         return ()
     directories = [hierarchy.directory(group)]
-    while directories[-1] not in (hierarchy.root, directories[-1].parent):
-        directories.append(directories[-1].parent)
+    while directories[-1] not in (hierarchy.root, above := os.path.dirname(directories[-1])):
+        directories.append(above)
     return directories
 
 
@@ -76,7 +77,7 @@ def own_headroom_bytes() -> int:
     """
     left_bytes = physical_bytes()
     for directory in own_cgroups()[:-1]:  # The root has no limit.
-        limit, used = _limit_in(directory / "memory.max"), _limit_in(directory / "memory.current")
+        limit, used = _limit_in(f"{directory}/memory.max"), _limit_in(f"{directory}/memory.current")
         if limit.isdecimal() and used.isdecimal():
             left_bytes = min(left_bytes, int(limit) - int(used))
     return left_bytes

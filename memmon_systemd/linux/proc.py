@@ -8,8 +8,9 @@ import resource
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from memmon_systemd.linux.kernel_files import read_bytes
 
 COMM_BYTES: Final = 15
 """comm is cut to 15 bytes (TASK_COMM_LEN less the NUL)."""
@@ -175,7 +176,7 @@ def raise_descriptor_limit() -> None:
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        most = min(hard, int(Path("/proc/sys/fs/nr_open").read_text()))
+        most = min(hard, int(read_bytes("/proc/sys/fs/nr_open")))
     except (OSError, ValueError):
         most = hard  # ProcSubset=pid hides it.
     try:

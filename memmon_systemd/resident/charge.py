@@ -15,7 +15,6 @@ import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.monitor.room import Room
@@ -36,7 +35,7 @@ class _Level:
 
     __slots__ = ("_current", "_current_file", "_far", "_known", "_max", "_max_file", "above")
 
-    def __init__(self, directory: Path, above: _Level | None) -> None:
+    def __init__(self, directory: str, above: _Level | None) -> None:
         """Open its files; OSError where it has none."""
         self.above = above
         self._max_file = open_file(directory, "memory.max")
@@ -83,7 +82,7 @@ class ChargeReserve(Room):
 
     __slots__ = ("_lowest", "_pipe")
 
-    def __init__(self, directories: Sequence[Path]) -> None:
+    def __init__(self, directories: Sequence[str]) -> None:
         """Take it, if one of these cgroups, from the lowest up, can have a limit; OSError if it can't."""
         self._lowest: _Level | None = None
         for directory in reversed(directories):

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.imports import forget_inspect
+from memmon_systemd.linux.kernel_files import lines_of
 from memmon_systemd.linux.libc import Libc
 
-_SMALL_BYTES: Final = 320 * 1024
-_CROWD_BYTES: Final = 1536 * 1024
-"""For 2,000 processes that come at once, with what is left of the arenas."""
+FEW_BYTES: Final = 320 * 1024
+"""For targets that are known by name."""
+UNITS_BYTES: Final = 1024 * 1024
+"""For 1,000 units that come at once, of which 300 are configured; with what is left of the arenas."""
+PROCESSES_BYTES: Final = 1536 * 1024
+"""For 2,000 processes that come at once, likewise."""
 _LARGE_BYTES: Final = 640 * 1024
 """libsystemd 257 takes 260 KiB for a connection, and pystemd keeps one that was lost during a call."""
 _BLOCK_BYTES: Final = 400
 _LOCKED_WHOLE: Final = ("/ld-", "/libc.so", "/libsystemd.so", "/pystemd/")
-_INTERNED_AT_ONCE: Final = 12_000
-"""More than CPython's table of interned strings takes before it is made anew (10,922, 3.11)."""
 _ARENA_PART_BITS: Final = 18
 """An arena of pymalloc is 256 KiB (2^18) or more; a block kept in each part keeps it mapped."""
 
@@ -81,24 +81,23 @@ class Mapping:
 
 
 def reserve_and_lock(
-    libc: Libc, rehearse: Callable[[], None], *, crowds: bool
+    libc: Libc, rehearse: Callable[[], None], small_bytes: int
 ) -> tuple[Reserve, Sequence[str]]:
     """Rehearse every path, take the reserve and lock it all; and a sentence for each thing that was refused.
 
-    Twice: the first rehearsal takes what the second would have had to ask for. Where `crowds` of targets can
-    come at once, the reserve is larger.
+    Twice: the first rehearsal takes what the second would have had to ask for. `small_bytes` are for targets
+    that come later: FEW_BYTES, or what so many take as can come at once.
     """
     problems = []
     if not libc.keep_freed_memory():
         problems.append("mallopt(3) refused: freed memory may be given back")
     if not libc.refuse_huge_pages():
         problems.append("prctl(2) refused: the kernel may make huge pages of this memory: page faults")
-    _renew_interned()
     rehearse()
     forget_inspect()
     gc.collect()
     gc.freeze()
-    reserve = Reserve(libc, _CROWD_BYTES if crowds else _SMALL_BYTES)
+    reserve = Reserve(libc, small_bytes)
     try:
         _drop_pages_of_files(libc, _mappings())
         libc.lock_memory()
@@ -121,16 +120,6 @@ def _drop_pages_of_files(libc: Libc, mappings: Sequence[Mapping]) -> None:
         # Only code: of constants start-up has touched what the rarer ways need, too (0.3 MB more).
         if mapping.is_file and mapping.permissions == "r-xp" and not mapping.anonymous_kib:
             libc.drop_range(mapping.start, mapping.size_bytes)
-
-
-def _renew_interned() -> None:
-    """Have the table of interned strings made anew, on the heap that `keep_freed_memory` keeps.
-
-    pathlib interns the parts of each path. So the table is made anew now and then, and start-up's, a
-    mapping of its own of 200 KiB, was unmapped then: 400 restarts of a unit after READY.
-    """
-    for number in range(_INTERNED_AT_ONCE):
-        sys.intern(f"memory-monitor {number}")
 
 
 def _fill_arenas(total_bytes: int) -> tuple[bytes, ...]:
@@ -180,7 +169,7 @@ def _mappings() -> list[Mapping]:
     """What this process has mapped now (/proc/PID/smaps in proc(5))."""
     found: list[Mapping] = []
     begins = ""
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    for line in lines_of("/proc/self/smaps"):
         first, *rest = line.split()
         if not first.endswith(":"):
             begins = line

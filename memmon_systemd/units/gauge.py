@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.linux import cgroup, limits, proc
@@ -45,7 +44,7 @@ class UnitGauge(Gauge):
 
     __slots__ = ("_current_file", "_first", "_stat_file", "_swap_file")
 
-    def __init__(self, directory: Path | str, metric: Metric, swap: bool, schedule: Schedule) -> None:
+    def __init__(self, directory: str, metric: Metric, swap: bool, schedule: Schedule) -> None:
         """Open the files below `directory`; OSError where there is no memory.current."""
         super().__init__(metric, schedule)
         self._current_file = open_file(directory, "memory.current")
@@ -54,7 +53,7 @@ class UnitGauge(Gauge):
         try:
             if metric is not Metric.CURRENT:
                 self._stat_file = open_file(directory, "memory.stat")
-            if swap and Path(directory, "memory.swap.current").exists():
+            if swap and os.path.exists(f"{directory}/memory.swap.current"):
                 self._swap_file = open_file(directory, "memory.swap.current")
         except OSError:
             self.close()
@@ -129,28 +128,28 @@ class _File(io.FileIO):
     __slots__ = ("name",)
 
 
-def open_file(directory: Path | str, name: str) -> io.FileIO:
+def open_file(directory: str, name: str) -> io.FileIO:
     """A file of a cgroup, to read. By its path it would keep that, and half a kilobyte with it; OSError."""
     return _File(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 
 
-def open_unit_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> UnitGauge:
+def open_unit_gauge(directory: str, hierarchy: Hierarchy, settings: TargetSettings) -> UnitGauge:
     """A gauge on the unit's files; FileNotFoundError where it has no memory controller."""
     metric = settings.metric or Metric.UNRECLAIMABLE
     return UnitGauge(directory, metric, settings.swap, unit_schedule(directory, hierarchy, settings))
 
 
-def open_sum_gauge(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> SumGauge:
+def open_sum_gauge(directory: str, hierarchy: Hierarchy, settings: TargetSettings) -> SumGauge:
     """A gauge on the unit's processes, where there is no memory controller."""
 
     def rss_bytes() -> int:
-        directory.stat()  # FileNotFoundError: the unit is gone, which no empty list of PIDs says.
+        os.stat(directory)  # FileNotFoundError: the unit is gone, which no empty list of PIDs says.
         return proc.total_rss_bytes(cgroup.processes_below(directory))
 
     return SumGauge(rss_bytes, unit_schedule(directory, hierarchy, settings))
 
 
-def unit_schedule(directory: Path, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
+def unit_schedule(directory: str, hierarchy: Hierarchy, settings: TargetSettings) -> Schedule:
     """The waits below the unit's threshold; a share is one of the limit that is in force now."""
     if not settings.follows_limit:
         return schedule_of(settings, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final
 
 from memmon_systemd.linux.cgroup import Found, Hierarchy
@@ -116,7 +115,7 @@ class MeasuredUnit(Target):
         if gauge is None or found is None:
             return True
         try:
-            schedule = unit_schedule(found.directory, self._context.hierarchy, self.settings)
+            schedule = unit_schedule(found.path, self._context.hierarchy, self.settings)
             if not found.is_there():
                 return True  # Where it was there is no limit of its own any more, or that of another one.
         except OSError as error:
@@ -161,7 +160,7 @@ class MeasuredUnit(Target):
     def _open_gauge(self, found: Found) -> Gauge | None:
         """A gauge by the unit's files; by its processes where these don't come; None: not yet, or gone."""
         try:
-            gauge = self._opened(found.directory)
+            gauge = self._opened(found.path)
             if gauge is None or found.is_there():
                 return gauge
             gauge.close()
@@ -170,7 +169,7 @@ class MeasuredUnit(Target):
                 self._warn_unreadable(error)
         return None
 
-    def _opened(self, directory: Path) -> Gauge | None:
+    def _opened(self, directory: str) -> Gauge | None:
         hierarchy = self._context.hierarchy
         try:
             return open_unit_gauge(directory, hierarchy, self.settings)

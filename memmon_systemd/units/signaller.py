@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.formatting import signal_name
@@ -46,7 +45,7 @@ class Signaller:
         state: UnitState,
         settings: TargetSettings,
         signal_number: int,
-        directory: Path,
+        directory: str,
         backoff: Backoff,
         now_s: float,
     ) -> Outcome:
@@ -88,7 +87,7 @@ class Signaller:
         whom: KillWhom,
         main_pid: int | None,
         signal_number: int,
-        directory: Path,
+        directory: str,
         trouble: str,
     ) -> Outcome:
         if whom is KillWhom.CONTROL:
@@ -115,7 +114,7 @@ class Signaller:
         sentence = f"{trouble}; by pidfd: {failures or 'the unit has no such process'}"
         return Outcome(is_done=False, sentence=sentence)
 
-    def rehearse(self, directory: Path) -> None:
+    def rehearse(self, directory: str) -> None:
         """Go the way of the direct signal, to this process, with signal 0, which is none."""
         _main_process(directory, None)
         leaves_memory(os.getppid(), {os.getpid()}, signal.SIGTERM)
@@ -123,7 +122,7 @@ class Signaller:
             has_default(os.getpid(), signal.SIGTERM)
         self._send([os.getpid()], directory, 0)
 
-    def _send(self, pids: Sequence[int], directory: Path, signal_number: int) -> tuple[int, str]:
+    def _send(self, pids: Sequence[int], directory: str, signal_number: int) -> tuple[int, str]:
         """Signal some processes of the unit: how many got it, and why one did not, or nothing."""
         sent, failure = 0, ""
         held: list[Process] = []
@@ -180,7 +179,7 @@ def _tried(call: Callable[[], str], backoff: Backoff, now_s: float) -> tuple[Out
     return Outcome(is_done=False, sentence=f"{failure}{hint}"), failure
 
 
-def _main_process(directory: Path, main_pid: int | None) -> list[int]:
+def _main_process(directory: str, main_pid: int | None) -> list[int]:
     """The main process as systemd said, or as systemd would guess: the oldest whose parent is outside."""
     pids = set(cgroup.processes_below(directory))
     if main_pid:

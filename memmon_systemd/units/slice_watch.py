@@ -12,7 +12,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from memmon_systemd.linux import cgroup, inotify
 from memmon_systemd.linux.libc import IN_CREATE, IN_DELETE, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Libc
@@ -50,11 +49,11 @@ class SliceWatch:
         "problem",
     )
 
-    def __init__(self, libc: Libc, top: Path, root: Path) -> None:
+    def __init__(self, libc: Libc, top: str, root: str) -> None:
         """A watch on `top` and its slices, and on limits up to `root`; `problem` says what can't be had."""
         self._libc = libc
-        self._top = os.fspath(top)
-        self._root = os.fspath(root)
+        self._top = top
+        self._root = root
         self._slices: set[int] = set()
         self._limits: set[int] = set()
         self._is_said = False

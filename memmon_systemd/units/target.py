@@ -150,7 +150,7 @@ class UnitTarget(MeasuredUnit):
             self._known,
             self.settings,
             self.signal_number,
-            self.found.directory,
+            self.found.path,
             self._backoff,
             now_s,
         )
@@ -288,7 +288,7 @@ class UnitTarget(MeasuredUnit):
             return False
         if asked.action is Action.SIGNAL and asked.kill_whom not in (None, KillWhom.MAIN):
             return False
-        pids = set(cgroup.processes_below(self.found.directory))
+        pids = set(cgroup.processes_below(self.found.path))
         return leaves_memory(state.main_pid, pids, self.signal_number)
 
 

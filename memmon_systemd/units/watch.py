@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -75,7 +74,7 @@ class UnitWatch(Members):
         own_group = cgroup.control_group_of("self") or ""
         directory = self._context.hierarchy.directory(own_group)
         self._context.signaller.rehearse(directory)
-        oom_kills.read_below(os.fspath(directory))
+        oom_kills.read_below(directory)
 
     def refresh(self, now_s: float) -> None:
         """Find the units that came and went, and the limits that changed."""

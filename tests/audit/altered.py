@@ -120,7 +120,7 @@ def plant_page() -> None:
 def units_in(directory: str) -> None:
     from memmon_systemd.linux import cgroup
 
-    hierarchy = cgroup.Hierarchy(Path(directory), memory=True)
+    hierarchy = cgroup.Hierarchy(directory, memory=True)
     replace(cgroup, "find_hierarchy", lambda: hierarchy)
 
 

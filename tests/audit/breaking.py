@@ -7,9 +7,10 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+from memmon_systemd.linux.kernel_files import read_bytes
 
 # Any: what stands in for a module has what that has.
 
@@ -109,6 +110,6 @@ class BreakableOs:
         return self._breaker.reading(os.readlink(f"/proc/self/fd/{descriptor}"), text)
 
 
-def breakable_whole(breaker: Breaker) -> Callable[[Path], bytes]:
-    """In place of cgroup's own way to read a whole file."""
-    return lambda path: breaker.reading(os.fspath(path), path.read_bytes())
+def breakable_whole(breaker: Breaker) -> Callable[[str], bytes]:
+    """In place of the way to read a whole file of the kernel's."""
+    return lambda path: breaker.reading(path, read_bytes(path))

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux import cgroup, limits, proc
 from memmon_systemd.processes import finder, linux
 from memmon_systemd.processes.source import PrefixSource
 from memmon_systemd.processes.table import Process, ProcessTable, by_proc
@@ -108,7 +108,8 @@ def test_of_a_file_of_a_unit(
         unitgauge, "open_file", lambda directory, file: BreakableFile(f"{directory}/{file}", breaker)
     )
     monkeypatch.setattr(oom_kills, "os", BreakableOs(os, breaker))
-    monkeypatch.setattr(cgroup, "read_bytes", breakable_whole(breaker))
+    for module in (cgroup, limits):
+        monkeypatch.setattr(module, "read_bytes", breakable_whole(breaker))
     tree = Tree(in_memory, "-m 100 -i 1 --repeat 1 --budget infinity -s USR1 quiet.service broken.service")
     tree.manager.failure = BusError(110, "no answer within 1 s")
     tree.make("quiet.service", 10, pids=[bystander.pid])

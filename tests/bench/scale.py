@@ -29,6 +29,8 @@ STARTS: Final = 3
 REST_S: Final = 60.0
 NEW: Final = 5
 MONITOR: Final = "memory-monitor.service"
+ONE: Final = "configured@one.service"
+SETTINGS: Final = Path("/etc/memory-monitor")
 SECTION: Final = "[X-MemoryMonitor]\nThreshold={}M\n"
 CHANGED: Final = "settings changed"
 LONG_S: Final = 600.0
@@ -45,20 +47,29 @@ def write_units(threshold_mib: int) -> None:
 
 
 @contextmanager
-def monitored() -> Iterator[int]:
+def monitored(monitor: str = MONITOR) -> Iterator[int]:
     """The shipped unit, READY; its PID."""
-    kit.run("systemctl", "start", MONITOR)
+    kit.run("systemctl", "start", monitor)
     try:
-        yield int(kit.property_of(MONITOR, "MainPID"))
+        yield int(kit.property_of(monitor, "MainPID"))
     finally:
-        kit.run("systemctl", "stop", MONITOR)
+        kit.run("systemctl", "stop", monitor)
 
 
-def empty() -> list[Row]:
-    """What it takes with nothing to do."""
+def few() -> Iterator[Row]:
+    """What both take with one unit, or none, at the second start since the boot."""
     write_units(100)
-    with monitored() as pid:
-        return [Row("RSS, no unit is configured", megabytes(footprint(pid).rss), _how())]
+    kit.run("systemctl", "start", ONE)
+    SETTINGS.mkdir(exist_ok=True)
+    (SETTINGS / f"{ONE}.conf").write_text("MAX_MEMORY=100M\n")
+    own = f"memory-monitor@{ONE}"
+    for monitor, what in ((own, "RSS, memory-monitor@ of one unit"), (MONITOR, "RSS, no unit is configured")):
+        with monitored(monitor):
+            pass
+        with monitored(monitor) as pid:
+            memory = footprint(pid)
+            yield Row(what, megabytes(memory.rss), f"PSS {megabytes(memory.pss)}; {_how()}")
+    kit.run("systemctl", "stop", ONE)
 
 
 def full() -> Iterator[Row]:
@@ -81,6 +92,9 @@ def full() -> Iterator[Row]:
         yield _new_units()
         yield _reload(pid)
         yield Row("RSS after that", megabytes(footprint(pid).rss), _how())
+        kit.run("systemctl", "reload", MONITOR)
+        time.sleep(REST_S)
+        yield _cpu_at_rest(pid, "CPU at rest, after systemctl reload")
 
 
 def _start(names: list[str]) -> None:
@@ -94,17 +108,24 @@ def _seconds_to_ready() -> float:
         return time.monotonic() - begun_s
 
 
-def _at_rest(pid: int) -> list[Row]:
-    faults, slept, used_s = kit.faults_of(pid), waits(pid), cpu_s(pid)
+def _cpu_at_rest(pid: int, what: str) -> Row:
+    slept, used_s = waits(pid), cpu_s(pid)
     time.sleep(REST_S)
-    faulted = sum(kit.faults_of(pid)) - sum(faults)
     share = (cpu_s(pid) - used_s) / REST_S
-    wakes = waits(pid) - slept
+    return Row(
+        what, f"{share:.2%}", f"of one processor, {REST_S:g} s, {waits(pid) - slept} wake-ups; {EMULATED}"
+    )
+
+
+def _at_rest(pid: int) -> list[Row]:
+    faults = kit.faults_of(pid)
+    cpu = _cpu_at_rest(pid, "CPU at rest")
+    faulted = sum(kit.faults_of(pid)) - sum(faults)
     with Trace(pid, ("sendmsg",)) as trace:
         time.sleep(REST_S)
     calls = trace.calls["sendmsg"]
     return [
-        Row("CPU at rest", f"{share:.2%}", f"of one processor, {REST_S:g} s, {wakes} wake-ups; {EMULATED}"),
+        cpu,
         Row("page faults at rest", f"{faulted}", f"/proc/PID/stat, {REST_S:g} s"),
         held_against("D-Bus calls at rest", f"{calls}", f"sendmsg(2) in {REST_S:g} s", calls, 0, "none"),
     ]
@@ -165,8 +186,8 @@ def _said(unit: str, words: str) -> list[int]:
 
 def _how() -> str:
     version = Path("/etc/debian_version").read_text().strip()
-    return f"{MONITOR} of the package, Debian {version}, Python {sys.version.split()[0]}; smaps_rollup"
+    return f"the shipped unit, Debian {version}, Python {sys.version.split()[0]}; smaps_rollup"
 
 
 if __name__ == "__main__":
-    say_rows(chain(empty(), full()))
+    say_rows(chain(few(), full()))

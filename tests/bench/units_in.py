@@ -4,7 +4,6 @@ python -m tests.bench.units_in DIRECTORY ARGUMENTS...
 """
 
 import sys
-from pathlib import Path
 
 from memmon_systemd import cli
 from memmon_systemd.linux import cgroup
@@ -12,7 +11,7 @@ from memmon_systemd.linux import cgroup
 
 def main() -> int:
     """memory-monitor's exit status."""
-    hierarchy = cgroup.Hierarchy(Path(sys.argv.pop(1)), memory=True)
+    hierarchy = cgroup.Hierarchy(sys.argv.pop(1), memory=True)
     cgroup.find_hierarchy = lambda *_: hierarchy
     return cli.main()
 

@@ -42,7 +42,7 @@ def held_bytes() -> int:
 
 @contextmanager
 def reserve(*directories: Path) -> Iterator[ChargeReserve]:
-    made = ChargeReserve(directories)
+    made = ChargeReserve([str(one) for one in directories])
     try:
         yield made
     finally:
@@ -134,6 +134,6 @@ def test_a_pipe_that_may_not_be_so_large_is_an_error_and_nothing_is_held(
 
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     with pytest.raises(PermissionError):
-        ChargeReserve([tmp_path])
+        ChargeReserve([str(tmp_path)])
     monkeypatch.undo()
     assert held_bytes() == 0

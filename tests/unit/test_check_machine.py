@@ -116,7 +116,7 @@ def test_a_process_that_has_ended_does_nothing_that_is_known() -> None:
 def test_the_tightest_limit_is_that_of_the_unit_or_of_a_slice_above(tmp_path: Path) -> None:
     group = tmp_path / "app.slice" / "myapp.service"
     group.mkdir(parents=True)
-    hierarchy = Hierarchy(tmp_path, memory=True)
+    hierarchy = Hierarchy(str(tmp_path), memory=True)
 
     def tightest() -> Bound | None:
         return tightest_bound(hierarchy, "", "/app.slice/myapp.service", "memory.max")
@@ -153,13 +153,13 @@ def test_a_limit_is_a_units_only_in_the_cgroup_that_systemd_made_for_it(
     directory = tmp_path / group[1:]
     directory.mkdir(parents=True)
     (directory / "memory.max").write_text("300\n")
-    found = tightest_bound(Hierarchy(tmp_path, memory=True), top_group, f"{group}/below", "memory.max")
+    found = tightest_bound(Hierarchy(str(tmp_path), memory=True), top_group, f"{group}/below", "memory.max")
     assert found == Bound(300, unit)
 
 
 def test_a_limit_that_cant_be_read_is_said_and_not_taken_for_none(tmp_path: Path) -> None:
     (tmp_path / "a.slice" / "memory.max").mkdir(parents=True)  # EISDIR, whoever reads it
-    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice")
+    bounds = bounds_of_group(Hierarchy(str(tmp_path), memory=True), "", "/a.slice")
     assert bounds.maximum is None
     assert bounds.trouble == f"{tmp_path}/a.slice/memory.max: Is a directory"
 
@@ -168,7 +168,7 @@ def test_a_process_in_1100_nested_cgroups_has_the_limits_above_them(tmp_path: Pa
     """Whoever a subtree is delegated to can make them."""
     (tmp_path / "a.slice").mkdir()
     (tmp_path / "a.slice" / "memory.max").write_text("300\n")
-    bounds = bounds_of_group(Hierarchy(tmp_path, memory=True), "", "/a.slice/b.service" + "/n" * 1100)
+    bounds = bounds_of_group(Hierarchy(str(tmp_path), memory=True), "", "/a.slice/b.service" + "/n" * 1100)
     assert (bounds.maximum, bounds.trouble) == (Bound(300, "a.slice"), None)
 
 

@@ -114,8 +114,8 @@ def test_what_may_be_about_to_execute_another_program_isnt_above_and_looked_at_a
 def test_the_sum_of_a_units_processes_leaves_out_those_that_ended(tmp_path: Path) -> None:
     unit = make_cgroup(tmp_path / "app.service", 0)
     settings = parse(["-m", "100", "app.service"]).target
-    hierarchy = Hierarchy(unit.parent, memory=False)
-    gauge = open_sum_gauge(unit, hierarchy, settings)
+    hierarchy = Hierarchy(str(unit.parent), memory=False)
+    gauge = open_sum_gauge(str(unit), hierarchy, settings)
     assert gauge.measure() == 0
     (unit / "cgroup.procs").write_text(f"{os.getpid()}\n{NO_PROCESS}\n")
     one = gauge.measure()

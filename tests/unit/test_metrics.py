@@ -33,7 +33,7 @@ CLEAN = 'a"b\\c\nd\\udcffé\r{}=,#.service'
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hierarchy of cgroups with app.service in it, which uses 30 MiB."""
-    monkeypatch.setattr(cgroup, "find_hierarchy", lambda: Hierarchy(tmp_path, memory=True))
+    monkeypatch.setattr(cgroup, "find_hierarchy", lambda: Hierarchy(str(tmp_path), memory=True))
     make_cgroup(tmp_path / "system.slice" / "app.service", 30 * MIB)
     return tmp_path
 
@@ -168,8 +168,8 @@ def test_the_limit_of_a_slice_is_read_once_for_all_its_units(
     read: list[str] = []
     tightest_limit = limits.tightest_limit
 
-    def counted(directory: Path, root: Path) -> limits.Limit | None:
-        read.append(directory.name)
+    def counted(directory: str, root: str) -> limits.Limit | None:
+        read.append(os.path.basename(directory))
         return tightest_limit(directory, root)
 
     monkeypatch.setattr(limits, "tightest_limit", counted)
@@ -292,7 +292,7 @@ def test_a_state_file_that_is_not_understood_is_said_and_the_others_are_told(
 def test_a_scrape_opens_three_files_for_each_unit_and_reads_the_mounts_once(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hierarchy = Hierarchy(tree, memory=True)
+    hierarchy = Hierarchy(str(tree), memory=True)
     counts = {"files": 0, "mounts": 0}
     really_open = os.open
 

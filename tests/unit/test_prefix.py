@@ -209,7 +209,7 @@ def test_a_share_is_one_of_the_limit_above_the_process_else_of_physical_memory(
     start_leaker(NAME)
     if limit_mib is not None:
         (tmp_path / "memory.max").write_text(f"{limit_mib * MIB}\n")
-    tree = watch("-m 50%", Hierarchy(tmp_path, memory=True))
+    tree = watch("-m 50%", Hierarchy(str(tmp_path), memory=True))
     tree.advance(0)
     whole_bytes = physical_bytes() if limit_mib is None else limit_mib * MIB
     gauge = tree.targets[0].gauge

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from memmon_systemd.linux.libc import Libc
-from memmon_systemd.resident.lock import reserve_and_lock
+from memmon_systemd.resident.lock import FEW_BYTES, reserve_and_lock
 from tests.unit.trees import linux_only
 
 pytestmark = linux_only
@@ -38,6 +38,6 @@ def thawed() -> Iterator[None]:
 @pytest.mark.usefixtures("thawed")
 def test_each_thing_that_is_refused_is_said_and_the_paths_are_rehearsed_all_the_same() -> None:
     rehearsals: list[str] = []
-    _, problems = reserve_and_lock(RefusedLibc(), lambda: rehearsals.append("one"), crowds=False)
+    _, problems = reserve_and_lock(RefusedLibc(), lambda: rehearsals.append("one"), FEW_BYTES)
     assert [problem.split("(")[0] for problem in problems] == ["mallopt", "prctl", "memory isn't locked "]
     assert len(rehearsals) == 2

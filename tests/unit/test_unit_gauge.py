@@ -30,7 +30,7 @@ readings = st.integers(0, 1 << 65)
 
 
 def unit_gauge(directory: Path, metric: Metric = Metric.UNRECLAIMABLE, swap: bool = False) -> UnitGauge:
-    return UnitGauge(directory, metric, swap, schedule_for(THRESHOLD, 2.0, None))
+    return UnitGauge(str(directory), metric, swap, schedule_for(THRESHOLD, 2.0, None))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_comparing_text_says_what_comparing_numbers_would(
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "memory.current")
         file.write_text("0\n")
-        with closing(UnitGauge(Path(name), Metric.CURRENT, False, schedule)) as gauge:
+        with closing(UnitGauge(name, Metric.CURRENT, False, schedule)) as gauge:
             for current in currents:
                 file.write_text(f"{current}\n")
                 said = gauge.look()
@@ -209,6 +209,6 @@ def test_a_share_is_one_of_the_limit_that_applies_to_the_unit(
 ) -> None:
     (unit.parent / "memory.max").write_text(f"{300 * MIB}\n")
     schedule = unit_schedule(
-        unit, Hierarchy(unit.parent, memory=True), parse(["-m", size, "app.service"]).target
+        str(unit), Hierarchy(str(unit.parent), memory=True), parse(["-m", size, "app.service"]).target
     )
     assert schedule.threshold_bytes == threshold_mib * MIB

@@ -150,7 +150,7 @@ def test_the_limits_above_a_users_manager_are_watched_too(tmp_path: Path, libc: 
     app.mkdir(parents=True)
     above = tmp_path / "user.slice" / "memory.max"
     above.write_text("max\n")
-    watch = SliceWatch(libc, top, tmp_path)
+    watch = SliceWatch(libc, str(top), str(tmp_path))
     try:
         watch.scan(lambda _: True)
         watch.watch_limits([os.fspath(app)])

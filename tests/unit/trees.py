@@ -418,9 +418,9 @@ class Tree:
         self.notifier = notifier or Notifier(None, None, None)
         log = log_of(self.settings, self.log)
         self.context = Context(TargetList(), self.poller, Report(log), keeper or NothingKept())
-        self.watch = SliceWatch(Libc(), top, top)
+        self.watch = SliceWatch(Libc(), str(top), str(top))
         signaller = Signaller(self.manager, by_proc())
-        self.hierarchy = Hierarchy(top, memory)
+        self.hierarchy = Hierarchy(str(top), memory)
         asked, ledger = self.settings.target, Ledger()
         self.units = UnitWatch(
             UnitContext(

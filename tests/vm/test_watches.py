@@ -44,7 +44,7 @@ def see(watch: SliceWatch) -> int:
 def test_none_is_left_behind(watched_slice: Path, times: int, unit: str) -> None:
     """Nor after 10,000 restarts and 1,000 slices (Debian 12 and 13, 2026-11-27)."""
     directory = watched_slice / unit
-    watch = SliceWatch(Libc(), SLICE, CGROUPS)
+    watch = SliceWatch(Libc(), str(SLICE), str(CGROUPS))
     see(watch)
     before = held_by("self")
     for _ in range(times):

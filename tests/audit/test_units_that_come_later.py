@@ -1,0 +1,51 @@
+"""Units that nobody knew of at the start: at once or one after the other, nothing is asked for them."""
+
+from tests.audit.counting import Asked
+from tests.audit.fake_systemd import FakeSystemd
+from tests.audit.units import FakeUnit, Record, Start, unit_monitor, wait_for_count
+
+UNITS = 1000
+CONFIGURED = 300
+NEW_NAMES = 3000
+AT_ONCE = 100
+
+
+def test_1000_units_at_once_of_which_300_are_configured(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    (systemd.runtime / "systemd").mkdir(parents=True)
+    for number in range(CONFIGURED + 1):
+        systemd.configure(f"configured@{number}.service", "Threshold=500M")
+    FakeUnit(systemd.top, f"configured@{CONFIGURED}.service")
+    monitor = unit_monitor(
+        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
+    )
+    wait_for_count(monitor, ": ok: ", 1)
+    with Asked(monitor.pid) as asked:
+        for number in range(CONFIGURED):
+            FakeUnit(systemd.top, f"configured@{number}.service")
+        for number in range(UNITS - CONFIGURED):
+            FakeUnit(systemd.top, f"other@{number}.service")
+        wait_for_count(monitor, ": ok: ", CONFIGURED + 1)
+    record(asked)
+    assert asked.is_nothing, asked.detail
+
+
+def test_3000_units_one_after_the_other_each_with_a_name_of_its_own(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    monitor = unit_monitor(start_monitor, systemd, "-i", "10ms", "job@*.service", changes="clock-times=10")
+
+    def let_come_and_go(numbers: range) -> None:
+        units = [FakeUnit(systemd.top, f"job@{number}.service") for number in numbers]
+        wait_for_count(monitor, ": ok: ", numbers.stop)
+        for unit in units:
+            unit.stop()
+        wait_for_count(monitor, "waiting: it stopped", numbers.stop)
+
+    let_come_and_go(range(AT_ONCE))
+    with Asked(monitor.pid) as asked:
+        for begin in range(AT_ONCE, NEW_NAMES, AT_ONCE):
+            let_come_and_go(range(begin, begin + AT_ONCE))
+    record(asked)
+    assert asked.is_nothing, asked.detail
