@@ -25,6 +25,7 @@ def test_sigterm_lets_the_workers_finish_and_no_request_is_refused_while_it_rest
         assert in_flight.finish() == "finished\n"
         SHOP.wait_for_another(before)
         assert answers()
+        SHOP.wait_until_monitor_saw_it_come_back()
         assert errors == []
         assert_page_shows_this_run(PAGE, LOG)
 
