@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from memmon_systemd.monitor.loop import Monitor
 from memmon_systemd.monitor.poller import Poller
 from memmon_systemd.monitor.report import Report
 from memmon_systemd.monitor.room import Room
+from memmon_systemd.monitor.signal_pipe import SignalPipe
 from memmon_systemd.monitor.source import Context, Source
 from memmon_systemd.monitor.target import TargetList
 from memmon_systemd.output.journal import JOURNAL_SOCKET, JournalSink, is_journal
@@ -91,11 +92,11 @@ def run(settings: Settings, environ: MutableMapping[str, str]) -> int:
     sources.warn_of_hooks()
     sources.warn_of_missing_rights(environ)
     monitor.look_around()
-    end = _stop_on_signals(monitor, context.poller)
+    end, pipe = _stop_on_signals(monitor), SignalPipe(context.poller)
     if sources.can_reload and not os.isatty(0):
         signal.signal(signal.SIGHUP, lambda *_: sources.reload())
     machine.hasten()
-    reserve = _lock(settings, monitor, sources, context, sink)
+    reserve = _lock(settings, monitor, sources, context, sink, pipe)
     notifier.ready()
     monitor.run()
     notifier.stopping("stopping")
@@ -185,7 +186,9 @@ def _once(monitor: Monitor) -> int:
     return EXIT_NOT_FOUND if result.missing else EXIT_OK
 
 
-def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Context, sink: Sink) -> object:
+def _lock(
+    settings: Settings, monitor: Monitor, sources: Sources, context: Context, sink: Sink, pipe: SignalPipe
+) -> object:
     """Rehearse everything and lock the memory, where the system can; what is returned must be kept."""
     if sys.platform != "linux":
         return None
@@ -200,6 +203,7 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
         sources.rehearse()
         monitor.refresh_all()
         monitor.look_around()
+        pipe.rehearse()
         context.poller.wait(0.0, time.monotonic)
 
     reserve, problems = lock.reserve_and_lock(Libc(), rehearse, crowds=sources.has_crowds)
@@ -208,23 +212,12 @@ def _lock(settings: Settings, monitor: Monitor, sources: Sources, context: Conte
     return reserve
 
 
-def _stop_on_signals(monitor: Monitor, poller: Poller) -> _End:
-    """Let a signal wake the wait: Python's own handler only runs once poll(2) returns by itself."""
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+def _stop_on_signals(monitor: Monitor) -> _End:
     end = _End(monitor)
-    poller.watch(wake_read, monitor)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in _END_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # As it is of SIGHUP after nohup(1).
             signal.signal(number, end)
     return end
-
-
-def _pipe() -> Sequence[int]:
-    ends = os.pipe()
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends
 
 
 def _allow_many_descriptors(report: Report) -> None:

@@ -106,10 +106,6 @@ class Monitor:
             source.invalidate()
         self._refresh_sources(self._clock())
 
-    def wake(self, now_s: float) -> None:
-        """A signal came; what it means, its handler has noted."""
-        del now_s
-
     def turn(self) -> None:
         """One look at whatever is due, then a wait for what is due next."""
         due_s = self.look_around()

@@ -21,7 +21,7 @@ import kit
 from services import LEAKY
 
 from tests.audit.counting import held_by
-from tests.bench.gauging import footprint
+from tests.bench.gauging import cpu_s, footprint
 from tests.bench.table import Row, held_against, say_rows
 
 SERVICES: Final = 50
@@ -33,6 +33,7 @@ AT_MOST: Final = 5
 MONITOR: Final = "memory-monitor.service"
 THRESHOLDS_MIB: Final = (30, 31, 32, 33)
 MOST_GROWTH_KIB: Final = 64
+MOST_CPU_PERCENT: Final = 1.0
 
 
 class Soaked(kit.Leaky):
@@ -64,10 +65,11 @@ class Sample:
     descriptors: int
     watches: int
     faults: int
+    cpu_s: float
 
     @classmethod
     def of(cls, pid: int) -> "Sample":
-        return cls(footprint(pid).rss, *held_by(pid), sum(kit.faults_of(pid)))
+        return cls(footprint(pid).rss, *held_by(pid), sum(kit.faults_of(pid)), cpu_s(pid))
 
 
 class Soak:
@@ -222,6 +224,7 @@ def report(soak: Soak, samples: Sequence[Sample], hours: float) -> list[Row]:
     how = f"{hours:g} h of the machine's clock, {SERVICES} services"
     rss = f"{first.rss_kib:,} to {last.rss_kib:,} kB, at most {max(s.rss_kib for s in samples):,}"
     grown_kib = last.rss_kib - first.rss_kib
+    cpu_percent = (last.cpu_s - first.cpu_s) / (hours * 36)
     return [
         Row("what happened", done, how),
         held_against("not asked, or asked wrongly", f"{len(soak.faulty)}", how, len(soak.faulty), 0, "none"),
@@ -229,6 +232,7 @@ def report(soak: Soak, samples: Sequence[Sample], hours: float) -> list[Row]:
         _flat("descriptors", [s.descriptors for s in samples]),
         _flat("inotify watches", [s.watches for s in samples]),
         _flat("page faults", [s.faults for s in samples]),
+        held_against("CPU time", f"{cpu_percent:.2f}%", how, cpu_percent, MOST_CPU_PERCENT, "at most 1%"),
         held_against("restarts of the monitor", f"{restarts}", how, restarts + (not same), 0, "none"),
         Row("lines by priority", ", ".join(f"{k}: {n}" for k, n in sorted(said.items())), "journal"),
     ]

@@ -12,7 +12,7 @@ from memmon_systemd.monitor.policy import State
 from memmon_systemd.systemd.errors import BusError
 from memmon_systemd.units.only_one import take_place
 from memmon_systemd.units.reload_watch import ReloadWatch
-from tests.unit.trees import MIB, Tree, linux_only, restart, use
+from tests.unit.trees import MIB, Signal, Tree, linux_only, restart, use
 
 pytestmark = linux_only
 Start = Callable[..., Tree]
@@ -90,7 +90,7 @@ def test_a_signal_has_all_files_read_again(start: Start) -> None:
     tree.advance(5)
     configure(tree, "app.service", "Threshold=100M")
     tree.units.reload()
-    tree.poller.events.append(tree.monitor)  # as the descriptor that a signal writes to
+    tree.poller.events.append(Signal())
     tree.advance(TWO_INTERVALS_S)
     assert tree.asked == [TERM]
 

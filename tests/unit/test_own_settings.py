@@ -11,7 +11,7 @@ from memmon_systemd.monitor.policy import State
 from memmon_systemd.own_settings import OwnSettings
 from memmon_systemd.systemd.command import Command
 from memmon_systemd.systemd.errors import BusError
-from tests.unit.trees import Tree, linux_only
+from tests.unit.trees import Signal, Tree, linux_only
 
 pytestmark = linux_only
 OWN = "memory-monitor@app.service"
@@ -41,7 +41,7 @@ class Template:
     def reload_as_it_is(self) -> list[str]:
         before = len(self.tree.log.lines)
         self.own.reload()
-        self.tree.poller.events.append(self.tree.monitor)  # as the descriptor that a signal writes to
+        self.tree.poller.events.append(Signal())
         self.tree.advance(4)
         return self.tree.log.lines[before:]
 

@@ -91,6 +91,13 @@ class TestClock:
         return self.now_s
 
 
+class Signal:
+    """Stands for the pipe that a signal writes to: it wakes the loop, and no more."""
+
+    def wake(self, now_s: float) -> None:
+        del now_s
+
+
 class SteppingPoller(Poller):
     """Where no descriptor is ready, the clock goes forward instead of anybody waiting."""
 
