@@ -51,7 +51,7 @@ recipes:
 	@python3 tests/vm/machine.py --suite bookworm+hooks -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite trixie+containers -- tests/vm/recipes
 	@python3 tests/vm/machine.py --suite bookworm+prometheus -- tests/vm/recipes
-	@python3 tests/vm/machine.py --suite bookworm+ansible -- tests/vm/recipes
+	@python3 tests/vm/machine.py --suite bookworm+ansible --deadline 5000 -- tests/vm/recipes
 
 picture:
 	@bash .ci/setup

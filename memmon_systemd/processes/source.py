@@ -106,10 +106,25 @@ class PrefixSource(NamedProcesses):
         self._said_trouble = False
 
     def _begin_all(self, processes: list[Process], now_s: float) -> None:
+        is_news = not self._targets or self._has_lost_all()
         for process in processes:
             if self._context.poller.is_interrupted:
                 return
-            self._begin(process, now_s)
+            self._begin(process, now_s, is_minor=not is_news or self._is_quiet)
+            is_news = False
+
+    def _has_lost_all(self) -> bool:
+        """Whether all have ended, one after it was above: who comes is what was started again in its place.
+
+        That they have ended may not have been noticed yet: each is looked at when it is due.
+        """
+        was_above = False
+        for target in reversed(self._targets.values()):
+            with suppress(OSError):  # What can't be read now isn't taken for one that lives.
+                if target.process.is_still(b""):
+                    return False
+            was_above = was_above or target.was_above
+        return was_above
 
     def has_targets(self) -> bool:
         """Whether there is such a process now."""
@@ -157,7 +172,7 @@ class PrefixSource(NamedProcesses):
         self._finder.forget(target.process.pid)
         self._say_whether_waiting()
 
-    def _begin(self, process: Process, now_s: float) -> None:
+    def _begin(self, process: Process, now_s: float, *, is_minor: bool) -> None:
         settings = self._settings
         limit_bytes = 0
         if settings.follows_limit:
@@ -167,10 +182,8 @@ class PrefixSource(NamedProcesses):
         gauge.look_closer()
         target = ProcessTarget(self, process, settings)
         target.begin(gauge, now_s)
-        is_first = not self._targets
         self._targets[process.pid] = target
         self._context.targets.add(target)
-        is_minor = not is_first or self._is_quiet
         if gauge.trouble is not None:
             is_minor = target.is_minor_trouble()
         self._context.report.began(target, is_minor=is_minor)

@@ -106,6 +106,34 @@ def test_of_many_processes_the_first_and_those_ever_above_are_worth_a_line(
     assert ended == f"{NAME}[{large.pid}]: ended"
 
 
+def test_who_comes_in_place_of_one_that_was_asked_is_worth_a_line(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    tree = watch("-m 20 -i 5")
+    asked = start_leaker(NAME, mib=40)
+    tree.advance(0)
+    asked.process.wait(10)
+    again = start_leaker(NAME)
+    tree.advance(5)
+    signalled, ok, ended = tree.log.lines
+    assert signalled.startswith(f"{NAME}[{asked.pid}]: signalled: ")
+    assert ok.startswith(f"{NAME}[{again.pid}]: ok: ")
+    assert ended == f"{NAME}[{asked.pid}]: ended"
+
+
+def test_one_process_in_place_of_another_fills_no_log(
+    watch: Callable[..., Tree], start_leaker: StartLeaker
+) -> None:
+    tree = watch("-m 20 -i 1")
+    child = start_leaker(NAME)
+    tree.advance(0)
+    for _ in range(5):
+        child.kill()
+        child = start_leaker(NAME)
+        tree.advance(1)
+    assert len(tree.log.lines) == 1
+
+
 def test_with_verbose_each_that_comes_and_goes_is_said(
     watch: Callable[..., Tree], start_leaker: StartLeaker
 ) -> None:

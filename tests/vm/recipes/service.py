@@ -98,6 +98,10 @@ class Recipe:
 
         eventually(is_new, f"{self.unit} came back", DEADLINE_S, lambda: "\n".join(self.log()))
 
+    def wait_until_monitor_saw_it_come_back(self) -> None:
+        """Waits for the monitor's last line on a request."""
+        self.wait_until_says("active again after")
+
     def wait_until_ok(self) -> None:
         """Waits until the monitor finds it within the threshold."""
 

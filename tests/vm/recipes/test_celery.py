@@ -52,7 +52,7 @@ def test_sigterm_is_a_warm_shutdown_the_task_at_hand_is_finished() -> None:
         task.finish()
         eventually(lambda: task.how_far() == "finished", "the task is finished", DEADLINE_S)
         JOBS.wait_for_another(before)
-        JOBS.wait_until_says("ready.")
+        JOBS.wait_until_monitor_saw_it_come_back()
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u jobs")
 
 

@@ -53,4 +53,5 @@ def test_for_and_restart_do_what_the_rule_of_monit_did() -> None:
         LEAK.write_text("0")
         service.wait_for_another(before)
         service.wait_until_ok()
+        service.wait_until_monitor_saw_it_come_back()
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u resizer")

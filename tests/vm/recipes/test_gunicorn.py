@@ -25,6 +25,7 @@ def test_sigterm_lets_the_workers_finish_and_no_request_is_refused_while_it_rest
         assert in_flight.finish() == "finished\n"
         SHOP.wait_for_another(before)
         assert answers()
+        SHOP.wait_until_monitor_saw_it_come_back()
         assert errors == []
         assert_page_shows_this_run(PAGE, LOG)
 
@@ -44,4 +45,6 @@ def test_sighup_changes_the_workers_and_the_master_stays() -> None:
         SHOP.wait_until_says("ok: within again")
         assert SHOP.main_process() == before
         assert errors == []
-        assert_page_shows_this_run(PAGE, f"{LOG} -n 20")
+        # More than there are: gunicorn 20.1 may print two tracebacks as several workers end at once, for its
+        # handler of SIGCHLD logs, and is called again meanwhile.
+        assert_page_shows_this_run(PAGE, f"{LOG} -n 100")

@@ -22,6 +22,7 @@ def test_sigterm_runs_the_shutdown_hooks_and_status_143_is_a_success() -> None:
         assert in_flight.is_pending()
         assert in_flight.finish() == "finished\n"
         SHOP.wait_for_another(before)
+        SHOP.wait_until_monitor_saw_it_come_back()
         eventually(answers, "it answers again", DEADLINE_S)
         assert SHOP.says("Deactivated successfully")
         assert property_of(SHOP.unit, "NRestarts") == "1"

@@ -48,6 +48,11 @@ def mail_server() -> Iterator[list[bytes]]:
         server.shutdown()
 
 
+def words_of(text: str) -> list[list[str]]:
+    """Line by line: how wide a table is depends on the numbers in it."""
+    return [line.split() for line in text.splitlines() if line.strip()]
+
+
 def said_of_it() -> str:
     """What the service that mails has logged."""
     return "\n".join(str(entry["MESSAGE"]) for entry in journal("--unit=mail@leaky.service"))
@@ -69,4 +74,7 @@ def test_a_request_is_mailed_with_what_memmonctl_knows_of_it() -> None:
     message = message_from_bytes(mail)
     assert message["To"] == "root"
     assert message["Subject"] == "vm: leaky.service was asked to restart"
-    assert "leaky.service" in str(message.get_payload())
+    (page,) = (block for block in PAGE.blocks if "Subject: vm:" in block)
+    *shown, of_the_request = words_of(page)
+    assert [line for line in shown if line not in words_of(mail.decode())] == []
+    assert of_the_request[2] == words_of(mail.decode())[-1][2] == "leaky.service"

@@ -22,6 +22,7 @@ def test_with_a_handler_of_sigterm_the_request_at_hand_is_finished() -> None:
         assert in_flight.is_pending()
         assert in_flight.finish() == "finished\n"
         SHOP.wait_for_another(before)
+        SHOP.wait_until_monitor_saw_it_come_back()
         eventually(answers, "it answers again")
         assert_page_shows_this_run(PAGE, "journalctl --no-hostname -u web")
 

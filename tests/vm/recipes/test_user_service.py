@@ -44,6 +44,7 @@ def test_a_users_service_is_asked_by_the_users_monitor() -> None:
         eventually(lambda: has("signalled: "), "it is asked", DEADLINE_S, lambda: "\n".join(log()))
         (HOME / "leak").write_text("0")
         eventually(lambda: has(": ok: ", 2), "it is there again", DEADLINE_S, lambda: "\n".join(log()))
+        eventually(lambda: has("active again"), "that was seen", DEADLINE_S, lambda: "\n".join(log()))
         assert_page_shows_this_run(PAGE, LOG, lambda _: log())
     finally:
         as_tester("systemctl", "--user", "stop", "indexer", "memory-monitor@indexer")
