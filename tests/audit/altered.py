@@ -53,7 +53,7 @@ def no_rehearsal() -> None:
     from memmon_systemd.resident import lock
 
     real: Callable[..., object] = lock.reserve_and_lock
-    replace(lock, "reserve_and_lock", lambda libc, _, **options: real(libc, nothing, **options))
+    replace(lock, "reserve_and_lock", lambda libc, _, small_bytes: real(libc, nothing, small_bytes))
 
 
 def no_reserve() -> None:

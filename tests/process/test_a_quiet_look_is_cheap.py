@@ -86,7 +86,8 @@ def test_it_opens_no_file_and_reads_loadavg_and_each_target_once(
     looks = trace.calls["poll"]
     # The poll that it was attached in shows as restart_syscall.
     assert set(trace.calls) <= {"poll", "pread64", "restart_syscall"}, trace.calls
-    assert abs(trace.calls["pread64"] - 2 * looks) <= 2, trace.calls
+    # On a busy machine the search and the look can fall into two wake-ups, with one read each.
+    assert 1.8 * looks <= trace.calls["pread64"] <= 2 * looks + 2, trace.calls
 
 
 def test_it_costs_a_small_part_of_reading_every_name(
