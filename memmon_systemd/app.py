@@ -206,7 +206,7 @@ def _lock(
         pipe.rehearse()
         context.poller.wait(0.0, time.monotonic)
 
-    small_bytes = lock.UNITS_BYTES if settings.configured else lock.FEW_BYTES
+    small_bytes = lock.bytes_for_units(sources.units.count) if settings.configured else lock.FEW_BYTES
     if sources.are_found_by_process:
         small_bytes = lock.PROCESSES_BYTES
     reserve, problems = lock.reserve_and_lock(Libc(), rehearse, small_bytes)

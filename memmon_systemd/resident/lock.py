@@ -19,8 +19,12 @@ from memmon_systemd.linux.libc import Libc
 
 FEW_BYTES: Final = 320 * 1024
 """For targets that are known by name."""
-UNITS_BYTES: Final = 1024 * 1024
+_UNITS_BYTES: Final = 1024 * 1024
 """For 1,000 units that come at once, of which 300 are configured; with what is left of the arenas."""
+_UNIT_BYTES: Final = 2048
+"""What one of these 300 takes; those that are there at the start have taken it already."""
+_RESTARTS_BYTES: Final = 512 * 1024
+"""For 2,000 units, 600 of them configured, that restart at the same time."""
 PROCESSES_BYTES: Final = 1536 * 1024
 """For 2,000 processes that come at once, likewise."""
 _LARGE_BYTES: Final = 640 * 1024
@@ -35,6 +39,11 @@ _POOL_BYTES: Final = 16 * 1024
 """A pool of pymalloc, which is aligned to its size (POOL_BITS of CPython 3.10 to 3.13)."""
 _ENTRY_BYTES: Final = 8
 _PRESENT: Final = 0x80
+
+
+def bytes_for_units(present: int) -> int:
+    """For units that come later and are found, where so many are monitored already."""
+    return max(_UNITS_BYTES - present * _UNIT_BYTES, _RESTARTS_BYTES)
 
 
 class Reserve:
@@ -86,7 +95,7 @@ def reserve_and_lock(
     """Rehearse every path, take the reserve and lock it all; and a sentence for each thing that was refused.
 
     Twice: the first rehearsal takes what the second would have had to ask for. `small_bytes` are for targets
-    that come later: FEW_BYTES, or what so many take as can come at once.
+    that come later: FEW_BYTES, or what as many take as can come at once.
     """
     problems = []
     if not libc.keep_freed_memory():

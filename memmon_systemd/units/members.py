@@ -71,6 +71,11 @@ class Members(Source):
         for target in self._targets.values():
             target.adopt(settings, now_s)
 
+    @property
+    def count(self) -> int:
+        """How many units are targets."""
+        return len(self._targets)
+
     def wake(self, now_s: float) -> None:
         """The slices have news, or a unit is to be muted for a while."""
         self.due_s = min(self.due_s, now_s)

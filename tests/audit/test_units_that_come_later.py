@@ -31,6 +31,31 @@ def test_1000_units_at_once_of_which_300_are_configured(
     assert asked.is_nothing, asked.detail
 
 
+def test_1000_units_that_were_there_at_the_start_restart_together(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    (systemd.runtime / "systemd").mkdir(parents=True)
+    names = [f"configured@{number}.service" for number in range(CONFIGURED)]
+    for name in names:
+        systemd.configure(name, "Threshold=500M")
+    names += [f"other@{number}.service" for number in range(UNITS - CONFIGURED)]
+    units = [FakeUnit(systemd.top, name) for name in names]
+    monitor = unit_monitor(
+        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
+    )
+    wait_for_count(monitor, ": ok: ", CONFIGURED)
+    with Asked(monitor.pid) as asked:
+        for restarts in range(1, 4):
+            for unit in units:
+                unit.stop()
+            wait_for_count(monitor, "waiting: it stopped", CONFIGURED * restarts)
+            for unit in units:
+                unit.start()
+            wait_for_count(monitor, ": ok: ", CONFIGURED * (restarts + 1))
+    record(asked)
+    assert asked.is_nothing, asked.detail
+
+
 def test_3000_units_one_after_the_other_each_with_a_name_of_its_own(
     systemd: FakeSystemd, start_monitor: Start, record: Record
 ) -> None:
