@@ -13,15 +13,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import kit
 from services import LEAKY
 
-from tests.audit.counting import held_by
-from tests.bench.gauging import cpu_s, footprint
+from tests.bench.soaked import Sample, Soaked
 from tests.bench.table import Row, held_against, say_rows
 
 SERVICES: Final = 50
@@ -34,42 +32,6 @@ MONITOR: Final = "memory-monitor.service"
 THRESHOLDS_MIB: Final = (30, 31, 32, 33)
 MOST_GROWTH_KIB: Final = 64
 MOST_CPU_PERCENT: Final = 1.0
-
-
-class Soaked(kit.Leaky):
-    """One of the services, and what has been done to it."""
-
-    def __init__(self, number: int) -> None:
-        """soak@NUMBER.service, not started yet."""
-        super().__init__(f"soak-{number}")
-        self.unit = f"soak@{number}.service"
-        self.expected = 0
-        """So many SIGTERM it must have got by now."""
-
-    def is_back(self, started: int) -> bool:
-        return self.said.count("started") > started
-
-    def grow_above(self) -> int:
-        """Leak until it is above; how often it had started."""
-        started = self.said.count("started")
-        self.expected += 1
-        self.tell("grow 35")
-        return started
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What the monitor holds."""
-
-    rss_kib: int
-    descriptors: int
-    watches: int
-    faults: int
-    cpu_s: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Sample":
-        return cls(footprint(pid).rss, *held_by(pid), sum(kit.faults_of(pid)), cpu_s(pid))
 
 
 class Soak:
@@ -205,6 +167,8 @@ def soak(hours: float, seed: int) -> list[Row]:
         if time.monotonic() > next_s:
             soak.compare()
             samples.append(Sample.of(soak.pid))
+            if samples[-1].faults != samples[-2].faults:
+                say_journal(next_s - SAMPLED_EVERY_S)
             next_s += SAMPLED_EVERY_S
             if len(samples) % 6 == 1:
                 print(f"soak: {len(samples) // 6} h: {dict(soak.counts)}, {samples[-1]}", flush=True)
@@ -212,6 +176,12 @@ def soak(hours: float, seed: int) -> list[Row]:
     soak.compare()
     samples.append(Sample.of(soak.pid))
     return report(soak, samples, hours)
+
+
+def say_journal(since_s: float) -> None:
+    """What the monitor has logged since then: what it did when it had a page fault."""
+    for entry in kit.journal(f"--unit={MONITOR}", f"--since=-{time.monotonic() - since_s:.0f}s"):
+        print(f"soak: {entry['MESSAGE']}", flush=True)
 
 
 def report(soak: Soak, samples: Sequence[Sample], hours: float) -> list[Row]:
