@@ -1,4 +1,4 @@
-"""Units that nobody knew of at the start: at once or one after the other, nothing is asked for them."""
+"""Units that come, go or change together, or one after the other: nothing is asked for them."""
 
 from tests.audit.counting import Asked
 from tests.audit.fake_systemd import FakeSystemd
@@ -6,7 +6,7 @@ from tests.audit.units import FakeUnit, Record, Start, unit_monitor, wait_for_co
 
 UNITS = 1000
 CONFIGURED = 300
-NEW_NAMES = 3000
+NEW_NAMES = 2000
 AT_ONCE = 100
 
 
@@ -56,7 +56,30 @@ def test_1000_units_that_were_there_at_the_start_restart_together(
     assert asked.is_nothing, asked.detail
 
 
-def test_3000_units_one_after_the_other_each_with_a_name_of_its_own(
+def test_300_units_get_other_settings_together_ten_times(
+    systemd: FakeSystemd, start_monitor: Start, record: Record
+) -> None:
+    (systemd.runtime / "systemd").mkdir(parents=True)
+    names = [f"configured@{number}.service" for number in range(CONFIGURED)]
+    for name in names:
+        systemd.configure(name, "Threshold=500M")
+        FakeUnit(systemd.top, name)
+    monitor = unit_monitor(
+        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
+    )
+    wait_for_count(monitor, ": ok: ", CONFIGURED)
+    with Asked(monitor.pid) as asked:
+        for reloads in range(1, 11):
+            for name in names:
+                metric = "current" if reloads % 2 else "anon"
+                systemd.configure(name, f"Threshold={500 + reloads}M", f"Metric={metric}")
+            systemd.reload()
+            wait_for_count(monitor, "settings changed", CONFIGURED * reloads)
+    record(asked)
+    assert asked.is_nothing, asked.detail
+
+
+def test_2000_units_one_after_the_other_each_with_a_name_of_its_own(
     systemd: FakeSystemd, start_monitor: Start, record: Record
 ) -> None:
     monitor = unit_monitor(start_monitor, systemd, "-i", "10ms", "job@*.service", changes="clock-times=10")
