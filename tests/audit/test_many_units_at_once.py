@@ -1,48 +1,53 @@
 """Units that come, go or change together, or one after the other: nothing is asked for them."""
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.audit.counting import Asked
 from tests.audit.fake_systemd import FakeSystemd
 from tests.audit.units import FakeUnit, Record, Start, unit_monitor, wait_for_count
+from tests.process.kit import MonitorProcess
 
 UNITS = 1000
 CONFIGURED = 300
+NAMES = [f"configured@{number}.service" for number in range(CONFIGURED)]
+OTHERS = [f"other@{number}.service" for number in range(UNITS - CONFIGURED)]
 NEW_NAMES = 2000
 AT_ONCE = 100
 
+StartConfigured = Callable[[], MonitorProcess]
 
-def test_1000_units_at_once_of_which_300_are_configured(
-    systemd: FakeSystemd, start_monitor: Start, record: Record
-) -> None:
+
+@pytest.fixture
+def start_configured(systemd: FakeSystemd, start_monitor: Start) -> StartConfigured:
+    """Starts a monitor of those of the units that are there; NAMES and "first.service" are configured."""
     (systemd.runtime / "systemd").mkdir(parents=True)
-    for number in range(CONFIGURED + 1):
-        systemd.configure(f"configured@{number}.service", "Threshold=500M")
-    FakeUnit(systemd.top, f"configured@{CONFIGURED}.service")
-    monitor = unit_monitor(
-        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
-    )
+    for name in (*NAMES, "first.service"):
+        systemd.configure(name, "Threshold=500M")
+    changes = f"runtime-in={systemd.runtime}"
+    return lambda: unit_monitor(start_monitor, systemd, "-i", "1s", "--configured", changes=changes)
+
+
+def test_1000_units_come_of_which_300_are_configured(
+    systemd: FakeSystemd, start_configured: StartConfigured, record: Record
+) -> None:
+    FakeUnit(systemd.top, "first.service")
+    monitor = start_configured()
     wait_for_count(monitor, ": ok: ", 1)
     with Asked(monitor.pid) as asked:
-        for number in range(CONFIGURED):
-            FakeUnit(systemd.top, f"configured@{number}.service")
-        for number in range(UNITS - CONFIGURED):
-            FakeUnit(systemd.top, f"other@{number}.service")
+        for name in NAMES + OTHERS:
+            FakeUnit(systemd.top, name)
         wait_for_count(monitor, ": ok: ", CONFIGURED + 1)
     record(asked)
     assert asked.is_nothing, asked.detail
 
 
-def test_1000_units_that_were_there_at_the_start_restart_together(
-    systemd: FakeSystemd, start_monitor: Start, record: Record
+def test_1000_units_that_were_there_at_the_start_restart(
+    systemd: FakeSystemd, start_configured: StartConfigured, record: Record
 ) -> None:
-    (systemd.runtime / "systemd").mkdir(parents=True)
-    names = [f"configured@{number}.service" for number in range(CONFIGURED)]
-    for name in names:
-        systemd.configure(name, "Threshold=500M")
-    names += [f"other@{number}.service" for number in range(UNITS - CONFIGURED)]
-    units = [FakeUnit(systemd.top, name) for name in names]
-    monitor = unit_monitor(
-        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
-    )
+    units = [FakeUnit(systemd.top, name) for name in NAMES + OTHERS]
+    monitor = start_configured()
     wait_for_count(monitor, ": ok: ", CONFIGURED)
     with Asked(monitor.pid) as asked:
         for restarts in range(1, 4):
@@ -56,22 +61,17 @@ def test_1000_units_that_were_there_at_the_start_restart_together(
     assert asked.is_nothing, asked.detail
 
 
-def test_300_units_get_other_settings_together_ten_times(
-    systemd: FakeSystemd, start_monitor: Start, record: Record
+def test_300_units_get_other_settings_ten_times(
+    systemd: FakeSystemd, start_configured: StartConfigured, record: Record
 ) -> None:
-    (systemd.runtime / "systemd").mkdir(parents=True)
-    names = [f"configured@{number}.service" for number in range(CONFIGURED)]
-    for name in names:
-        systemd.configure(name, "Threshold=500M")
+    for name in NAMES:
         FakeUnit(systemd.top, name)
-    monitor = unit_monitor(
-        start_monitor, systemd, "-i", "1s", "--configured", changes=f"runtime-in={systemd.runtime}"
-    )
+    monitor = start_configured()
     wait_for_count(monitor, ": ok: ", CONFIGURED)
     with Asked(monitor.pid) as asked:
         for reloads in range(1, 11):
-            for name in names:
-                metric = "current" if reloads % 2 else "anon"
+            metric = "current" if reloads % 2 else "anon"
+            for name in NAMES:
                 systemd.configure(name, f"Threshold={500 + reloads}M", f"Metric={metric}")
             systemd.reload()
             wait_for_count(monitor, "settings changed", CONFIGURED * reloads)
