@@ -170,8 +170,9 @@ def rehearse_the_machine(settings: TargetSettings) -> None:
 
 def rehearse_the_cgroup(settings: TargetSettings) -> None:
     """A unit's gauge on the cgroup that this process runs in, whichever files it has."""
-    from memmon_systemd.units.gauge import open_sum_gauge, open_unit_gauge
+    from memmon_systemd.units.gauge import open_file, open_sum_gauge, open_unit_gauge
 
+    open_file("/proc/self", "stat").close()  # As it opens those of a cgroup, where this process has none.
     hierarchy = cgroup.find_hierarchy()
     group = cgroup.control_group_of("self")
     if hierarchy is None or group is None:
