@@ -9,13 +9,11 @@ import pytest
 
 from tests.audit.counting import CountFile
 from tests.audit.fake_systemd import FakeSystemd
-from tests.audit.units import FakeUnit, Record, Start, unit_monitor, wait_for_count
+from tests.audit.units import FakeUnit, Record, Start, let_it_look, unit_monitor, wait_for_count
 from tests.process.kit import MonitorProcess
-from tests.process.waiting import eventually
 
 INTERVAL = "50ms"
 LOOKS = 20
-DEADLINE_S = 60.0
 WORDS = ("memory-monitor", "-m", "${MAX_MEMORY}", "-i", INTERVAL, "--", "resting.service")
 UNIT = "resting.service"
 OWN = ((UNIT,), "own-service=memory-monitor@resting.service")
@@ -66,18 +64,18 @@ def test_it_waits_between_two_looks_as_before(
             environment=counts.environment | {"MEMORY_MONITOR_SETTINGS": str(file)},
         )
         wait_for_count(monitor, ": ok: ", 1)
-        before = polls_of(counts, LOOKS)
+        before = polls_of_looks(counts)
         systemd.configure(UNIT, "Threshold=500M")
         reload(systemd, monitor)
         wait_for_count(monitor, said, 1)
-        polls_of(counts, LOOKS)  # The reload itself.
-        after = polls_of(counts, LOOKS)
+        polls_of_looks(counts)  # The reload itself.
+        after = polls_of_looks(counts)
     record(f"{LOOKS} looks: poll(2) {before} times before the reload, {after} times after it")
     assert after <= 2 * LOOKS, monitor.log
 
 
-def polls_of(counts: CountFile, looks: int) -> int:
-    """How often it waits in so many looks: each of them is one read."""
+def polls_of_looks(counts: CountFile) -> int:
+    """How often it waits in LOOKS looks."""
     begin = counts.read()
-    eventually(lambda: (counts.read() - begin).read >= looks, DEADLINE_S, f"{looks} looks")
+    let_it_look(counts, begin, LOOKS)
     return (counts.read() - begin).poll

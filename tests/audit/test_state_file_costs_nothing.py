@@ -17,10 +17,18 @@ from tests.audit.test_units_without_asking_for_memory import (
     FASTER,
     INTERVAL,
     LOOKS,
-    let_it_look,
     nothing_asked,
 )
-from tests.audit.units import HIGH_BYTES, LOW_BYTES, FakeUnit, Record, Start, unit_monitor, wait_for_count
+from tests.audit.units import (
+    HIGH_BYTES,
+    LOW_BYTES,
+    FakeUnit,
+    Record,
+    Start,
+    let_it_look,
+    unit_monitor,
+    wait_for_count,
+)
 from tests.process.kit import ROOT, MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.waiting import eventually

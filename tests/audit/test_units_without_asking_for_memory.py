@@ -15,9 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.counting import Asked, Calls, CountFile
+from tests.audit.counting import Asked, CountFile
 from tests.audit.fake_systemd import Answer, FakeSystemd
-from tests.audit.units import HIGH_BYTES, LOW_BYTES, FakeUnit, Record, Start, unit_monitor, wait_for_count
+from tests.audit.units import (
+    HIGH_BYTES,
+    LOW_BYTES,
+    FakeUnit,
+    Record,
+    Start,
+    let_it_look,
+    unit_monitor,
+    wait_for_count,
+)
 from tests.process.kit import MonitorProcess
 from tests.process.leaker import Leaker
 from tests.process.waiting import eventually
@@ -57,11 +66,6 @@ def nothing_asked(monitor: MonitorProcess, record: Record) -> Iterator[None]:
         yield
     record(asked)
     assert asked.is_nothing, f"{asked.detail}\n{monitor.log}"
-
-
-def let_it_look(counts: CountFile, begin: Calls, looks: int, units: int = 1) -> None:
-    """Wait until each unit was looked at so often since `begin`: each quiet look is one read."""
-    eventually(lambda: (counts.read() - begin).read >= looks * units, DEADLINE_S, f"{looks} looks")
 
 
 def test_1000_quiet_looks_at_1_10_and_300_units_call_no_allocator_and_ask_for_nothing(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 # Any: the options are those of MonitorProcess, which checks their names itself.
+from tests.audit.counting import Calls, CountFile
 from tests.audit.fake_systemd import FakeSystemd
 from tests.process.kit import ROOT, MonitorProcess
 from tests.process.waiting import eventually
@@ -51,6 +52,11 @@ def wait_for_count(monitor: MonitorProcess, pattern: str, goal: int) -> None:
     eventually(
         lambda: count() >= goal, DEADLINE_S, f"{goal} x {pattern!r}", lambda: f"{count()}{monitor.log}"
     )
+
+
+def let_it_look(counts: CountFile, begin: Calls, looks: int, units: int = 1) -> None:
+    """Wait until each unit was looked at so often since `begin`: each quiet look is one read."""
+    eventually(lambda: (counts.read() - begin).read >= looks * units, DEADLINE_S, f"{looks} looks")
 
 
 class FakeUnit:
