@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from memmon_systemd.check.facts import CgroupKind, Machine
 from memmon_systemd.linux import cgroup, limits
+from memmon_systemd.linux.kernel_files import readable_lines_of
 
 _CAP_SYS_PTRACE: Final = 19
 _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
@@ -17,7 +17,7 @@ _HIDING: Final = ("1", "2", "4", "noaccess", "invisible", "ptraceable")
 
 def read_machine(mountinfo: str = "/proc/self/mountinfo") -> Machine:
     """What is the same for every unit and process."""
-    mounts = _lines(mountinfo)
+    mounts = readable_lines_of(mountinfo)
     return Machine(_cgroup_kind(mounts, mountinfo), limits.physical_bytes(), _swap_bytes(), _hidepid(mounts))
 
 
@@ -33,7 +33,7 @@ def _cgroup_kind(mounts: Sequence[str], mountinfo: str) -> CgroupKind:
 
 def _swap_bytes() -> int:
     """All swap of the machine, by /proc/swaps: a line of headings, then one of each in KiB."""
-    lines = _lines("/proc/swaps")[1:]
+    lines = readable_lines_of("/proc/swaps")[1:]
     return sum(int(line.split()[-3]) * 1024 for line in lines)
 
 
@@ -52,14 +52,6 @@ def _hidepid(mounts: Sequence[str]) -> str | None:
 
 def _may_trace() -> bool:
     """CAP_SYS_PTRACE sees what hidepid= hides."""
-    lines = _lines("/proc/self/status")
+    lines = readable_lines_of("/proc/self/status")
     effective = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
     return bool(int(effective, 16) & 1 << _CAP_SYS_PTRACE)
-
-
-def _lines(path: str) -> list[str]:
-    """The lines as the kernel means them: splitlines() would also break at U+0085, which names may hold."""
-    try:
-        return Path(path).read_text(errors="surrogateescape").split("\n")[:-1]
-    except OSError:
-        return []

@@ -11,6 +11,7 @@ from memmon_systemd.check.facts import CONMON_FORWARDS
 from memmon_systemd.check.shape import MaximumState, Shape
 from memmon_systemd.check.unit_properties import UnitProperties
 from memmon_systemd.linux import cgroup, proc
+from memmon_systemd.linux.kernel_files import readable_lines_of
 from memmon_systemd.linux.memory_stat import line_number, stat_bytes
 from memmon_systemd.linux.wrapper import has_default, is_wrapper
 
@@ -102,11 +103,7 @@ def _maximum_state(properties: UnitProperties, directory: Path, mountinfo: str) 
 
 def _v1_memory(mountinfo: str) -> Path | None:
     """Where the memory controller of cgroup v1 is mounted."""
-    try:
-        lines = Path(mountinfo).read_text(errors="surrogateescape").split("\n")[:-1]
-    except OSError:
-        return None
-    for line in lines:
+    for line in readable_lines_of(mountinfo):
         mount, _, rest = line.partition(" - ")
         kind, _, options = rest.partition(" ")
         if kind == "cgroup" and "memory" in options.rpartition(" ")[2].split(","):

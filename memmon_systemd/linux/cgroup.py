@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from memmon_systemd.linux.kernel_files import lines_of, read_bytes
+from memmon_systemd.linux.kernel_files import read_bytes, readable_lines_of
 
 _PID_DIGITS = 7
 """PID_MAX_LIMIT of the kernel is 4,194,304."""
@@ -66,14 +66,14 @@ def find_hierarchy(mountinfo: str = "/proc/self/mountinfo") -> Hierarchy | None:
     """
     unified: str | None = None
     named: str | None = None
-    for line in _lines(mountinfo):
+    for line in readable_lines_of(mountinfo):
         mount, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)  # The source between them may be empty.
         if kind == "cgroup2":
             unified = unified or _mount_point(mount)
         elif kind == "cgroup" and "name=systemd" in options.split(","):
             named = named or _mount_point(mount)
-    controllers = _lines(f"{unified}/cgroup.controllers") if unified else []
+    controllers = readable_lines_of(f"{unified}/cgroup.controllers") if unified else []
     if unified is not None and any("memory" in line.split() for line in controllers):
         return Hierarchy(unified, memory=True)
     root = named or unified
@@ -86,7 +86,7 @@ def control_group_of(pid: int | str) -> str | None:
     On cgroup v2 and on the hybrid layout alike (cgroups(7): the line without controllers is v2's).
     """
     unified = None
-    for line in _lines(f"/proc/{pid}/cgroup"):
+    for line in readable_lines_of(f"/proc/{pid}/cgroup"):
         _, controllers, group = line.split(":", 2)
         if controllers == "name=systemd":
             return group
@@ -181,7 +181,7 @@ def _processes_in(group: str) -> Iterator[int]:
         text = b""
     *lines, rest = text.split(b"\n")
     if rest or not all(line.isdigit() and len(line) <= _PID_DIGITS for line in lines):
-        raise OSError(errno.EBADMSG, "this is no list of PIDs", path)
+        raise OSError(errno.EBADMSG, "this is not a list of PIDs", path)
     return map(int, lines)
 
 
@@ -195,14 +195,6 @@ def _mount_point(mount: str) -> str | None:
     except OSError:
         return None
     return path if is_on_top else None
-
-
-def _lines(path: str) -> list[str]:
-    """None where it can't be read."""
-    try:
-        return lines_of(path)
-    except OSError:
-        return []
 
 
 def _directories(directory: str) -> list[os.DirEntry[str]]:

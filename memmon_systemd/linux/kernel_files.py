@@ -19,3 +19,11 @@ def lines_of(path: str) -> list[str]:
     What isn't UTF-8 is kept (surrogateescape). OSError.
     """
     return read_bytes(path).decode(errors="surrogateescape").split("\n")[:-1]
+
+
+def readable_lines_of(path: str) -> list[str]:
+    """The same; none where it can't be read."""
+    try:
+        return lines_of(path)
+    except OSError:
+        return []

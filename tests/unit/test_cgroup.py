@@ -244,7 +244,7 @@ def test_a_list_of_processes_with_a_line_that_is_no_pid_is_not_taken_for_a_short
     unit = make_cgroup(tmp_path / "app.service", 0)
     file = make_cgroup(unit / "inner", 0) / "cgroup.procs"
     file.write_text(text)
-    with pytest.raises(OSError, match=f"this is no list of PIDs: '{file}'"):
+    with pytest.raises(OSError, match=f"this is not a list of PIDs: '{file}'"):
         list(processes_below(str(unit)))
 
 

@@ -223,7 +223,7 @@ def test_by_a_broken_list_of_processes_nobody_is_signalled_until_it_is_whole_aga
     tree.manager.failure = BusError(110, "no answer within 1 s")
     tree.advance(1)
     (failed,) = tree.log.having("not signalled")
-    assert failed.endswith(f"by pidfd: {app}/cgroup.procs: this is no list of PIDs")
+    assert failed.endswith(f"by pidfd: {app}/cgroup.procs: this is not a list of PIDs")
     (app / "cgroup.procs").write_text(f"{worker.pid}\n{main.pid}\n")
     tree.advance(2)
     main.wait_for_signals("SIGUSR1", 1, deadline_s=10)
